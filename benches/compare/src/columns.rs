@@ -1,0 +1,91 @@
+//! What a runtime must bring to be a column of the table.
+
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use crate::gauge::{Gauge, Sleepers};
+
+mod corosensei;
+mod floor;
+mod may;
+mod raw_epoll;
+mod threads;
+mod tokio;
+
+/// The columns in the order in which they are printed.
+pub(crate) const ALL: &[Column] = &[
+    corosensei::COLUMN,
+    raw_epoll::COLUMN,
+    tokio::COLUMN,
+    may::COLUMN,
+    threads::COLUMN,
+    floor::COLUMN,
+];
+
+/// The buffer that each connection of a runtime's echo server has, in bytes; on the heap, as a user would write it.
+const BUFFER: usize = 16 * 1_024;
+
+/// Yields of each task before the clock starts.
+const WARM_UP: usize = 100;
+
+/// One runtime: for each case the function that runs it, or nothing.
+///
+/// All of them run in a process of their own, pinned to one core.
+pub(crate) struct Column {
+    pub(crate) name: &'static str,
+    /// Runs so many tasks, each yielding so often, and returns the time from the first to the last of those yields.
+    /// Where a runtime knows several ways to yield, all of them: the best counts.
+    pub(crate) yields: &'static [fn(usize, usize) -> Duration],
+    /// Spawns so many tasks and joins them all, so often, and returns the time of all but a first round to warm up.
+    pub(crate) spawns: &'static [fn(usize, usize) -> Duration],
+    /// Brings so many tasks to their first wait; calls [`Gauge::begin`] when the runtime stands and
+    /// [`Gauge::all_wait`], which ends the process, when they wait.
+    pub(crate) hold: Option<fn(usize, Gauge)>,
+    /// Lets tasks sleep as [`Sleepers`] says, once to warm up and once to be measured.
+    pub(crate) sleep: Option<fn(&Sleepers)>,
+    /// Listens on a free port of 127.0.0.1, tells which, and echoes what every connection sends, for ever.
+    pub(crate) serve: Option<Serve>,
+}
+
+/// A server: given what to tell its address to, it does not return.
+type Serve = fn(&dyn Fn(SocketAddr));
+
+impl Column {
+    /// A column without any case.
+    const EMPTY: Self = Self {
+        name: "",
+        yields: &[],
+        spawns: &[],
+        hold: None,
+        sleep: None,
+        serve: None,
+    };
+
+    /// Finds a column by its name.
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+        ALL.iter().find(|column| column.name == name)
+    }
+}
+
+/// The clock of the yield case: the first task starts it after its warm-up, the joiner of all reads it.
+///
+/// With a FIFO run queue every task has warmed up by then to within one round.
+struct Stopwatch(OnceLock<Instant>);
+
+impl Stopwatch {
+    const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    fn start(&self) {
+        self.0.get_or_init(Instant::now);
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0
+            .get()
+            .expect("the first task started the clock")
+            .elapsed()
+    }
+}

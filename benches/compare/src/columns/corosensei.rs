@@ -1,0 +1,80 @@
+//! Raw corosensei: the mechanism alone, resumed in turn, without queue, hub or handles.
+
+use std::time::{Duration, Instant};
+
+use corosensei::{Coroutine, CoroutineResult};
+
+use super::{Column, WARM_UP};
+use crate::gauge::Gauge;
+use crate::sys::{self, SlotStack};
+
+pub(super) const COLUMN: Column = Column {
+    name: "corosensei",
+    yields: &[yields],
+    spawns: &[spawns],
+    hold: Some(hold),
+    ..Column::EMPTY
+};
+
+type Raw = Coroutine<(), (), (), SlotStack>;
+
+fn yields(tasks: usize, each: usize) -> Duration {
+    let mut coroutines: Vec<Raw> = stacks(tasks)
+        .map(|stack| {
+            Coroutine::with_stack(stack, |yielder, ()| {
+                loop {
+                    yielder.suspend(());
+                }
+            })
+        })
+        .collect();
+    let mut rounds = |count| {
+        for _ in 0..count {
+            for coroutine in &mut coroutines {
+                coroutine.resume(());
+            }
+        }
+    };
+    rounds(WARM_UP);
+    let start = Instant::now();
+    rounds(each);
+    start.elapsed()
+}
+
+/// All coroutines are made before the first of them runs; their stacks come from a pool.
+fn spawns(tasks: usize, rounds: usize) -> Duration {
+    let mut pool: Vec<SlotStack> = stacks(tasks).collect();
+    let mut alive: Vec<Raw> = Vec::with_capacity(tasks);
+    let mut round = || {
+        alive.extend(
+            pool.drain(..)
+                .map(|stack| Coroutine::with_stack(stack, |_, ()| ())),
+        );
+        for mut coroutine in alive.drain(..) {
+            assert!(matches!(coroutine.resume(()), CoroutineResult::Return(())));
+            pool.push(coroutine.into_stack());
+        }
+    };
+    round();
+    let start = Instant::now();
+    for _ in 0..rounds {
+        round();
+    }
+    start.elapsed()
+}
+
+fn hold(tasks: usize, mut gauge: Gauge) {
+    gauge.begin();
+    let mut waiting: Vec<Raw> = Vec::with_capacity(tasks);
+    for stack in stacks(tasks) {
+        let mut coroutine = Coroutine::with_stack(stack, |yielder, ()| yielder.suspend(()));
+        coroutine.resume(());
+        waiting.push(coroutine);
+    }
+    gauge.all_wait()
+}
+
+fn stacks(count: usize) -> impl Iterator<Item = SlotStack> {
+    let stacks = sys::stacks(count).expect("address space for the stacks");
+    stacks.map(|stack| stack.expect("a guard for each stack"))
+}

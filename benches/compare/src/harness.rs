@@ -1,0 +1,114 @@
+//! Rounds: in each, every column runs once, in an order that moves on by one.
+
+use std::io;
+
+use crate::calibration::Calibration;
+use crate::cases::{Case, Run};
+use crate::columns::Column;
+use crate::options::Options;
+use crate::process::{self, LOAD_CORE, SERVER_CORE, Server};
+use crate::report::{Report, Runs};
+
+/// How the cores are watched: those without sockets use one.
+struct Machine {
+    enabled: bool,
+    one_core: Calibration,
+    both_cores: Calibration,
+}
+
+/// Runs what the options ask for and prints it; tells whether greenlet did all of it.
+///
+/// A peer that fails is a cell of the table.
+pub(crate) fn run(options: &Options) -> bool {
+    let mut machine = Machine {
+        enabled: !options.quick,
+        one_core: Calibration::of(&[SERVER_CORE]),
+        both_cores: Calibration::of(&[SERVER_CORE, LOAD_CORE]),
+    };
+    let mut complete = true;
+    for case in &options.cases {
+        let own = if options.quick {
+            case.quick
+        } else {
+            case.params
+        };
+        let own = || own.iter().map(|&param| param.to_owned()).collect();
+        for param in options.params.clone().unwrap_or_else(own) {
+            let report = rounds(case, &param, options, &mut machine);
+            complete &= report
+                .runs
+                .iter()
+                .all(|runs| runs.column != "greenlet" || !runs.failed);
+            if options.json {
+                report.print_json();
+            } else {
+                report.print_table();
+            }
+        }
+    }
+    complete
+}
+
+fn rounds(case: &'static Case, param: &str, options: &Options, machine: &mut Machine) -> Report {
+    let columns: Vec<&Column> = options
+        .columns
+        .iter()
+        .copied()
+        .filter(|column| (case.has)(column))
+        .collect();
+    let mut runs: Vec<Runs> = columns
+        .iter()
+        .map(|column| Runs::new(column.name))
+        .collect();
+    for round in 0..options.rounds {
+        for turn in 0..columns.len() {
+            let index = (round + turn) % columns.len();
+            // What failed once, for want of mappings or threads, would only fail again.
+            if runs[index].failed {
+                continue;
+            }
+            let seconds = options.seconds.unwrap_or(case.seconds);
+            match once(case, columns[index], param, seconds, machine) {
+                Ok(figures) => runs[index].rounds.push(figures),
+                Err(err) => {
+                    eprintln!(
+                        "compare: {} {param} {}: {err}",
+                        case.name, columns[index].name
+                    );
+                    runs[index].fail();
+                }
+            }
+        }
+    }
+    Report {
+        case,
+        param: param.to_owned(),
+        runs,
+    }
+}
+
+fn once(
+    case: &Case,
+    column: &Column,
+    param: &str,
+    seconds: f64,
+    machine: &mut Machine,
+) -> io::Result<Vec<f64>> {
+    let run = || match case.run {
+        Run::Child(_) => process::measure(case.name, column.name, param, seconds),
+        Run::Load(load) => load(&mut Server::start(column.name)?, param, seconds),
+    };
+    let figures = if machine.enabled {
+        let calibration = match case.run {
+            Run::Child(_) => &mut machine.one_core,
+            Run::Load(_) => &mut machine.both_cores,
+        };
+        calibration.around(&format!("{} {param} {}", case.name, column.name), run)?
+    } else {
+        run()?
+    };
+    if figures.len() != case.units.len() {
+        return Err(io::Error::other("the figures are incomplete"));
+    }
+    Ok(figures)
+}

@@ -1,0 +1,94 @@
+//! Runs greenlet and its peers in turn and prints medians and ratios; `--help` tells how.
+//!
+//! Every measurement happens in a fresh process of this binary on core 0: a column never inherits the memory of another. In the
+//! cases with sockets that process is an echo server, and this one is the load, on core 1. Columns take turns inside a
+//! round, so that a machine that changes its speed changes it for all. All servers set `TCP_NODELAY` on each accepted stream;
+//! those of the runtimes read into a buffer of 16 KiB for each connection. Everybody uses the default allocator.
+//!
+//! `cpu_us` comes from `getrusage` in the server, exact to the microsecond; `user_us` is the part of it that the kernel's
+//! tick, 250 times a second on most machines, happened to see in user code: a run of 2 s tells it to within a third, one of
+//! 20 s to within a tenth.
+
+#![deny(unsafe_code)]
+
+use std::io;
+use std::process::ExitCode;
+
+use pico_args::Arguments;
+
+use crate::cases::{Case, Run};
+use crate::columns::Column;
+use crate::options::Options;
+
+mod calibration;
+mod cases;
+mod columns;
+mod gauge;
+mod harness;
+mod load;
+mod options;
+mod process;
+mod report;
+#[expect(unsafe_code, reason = "libc's calls, each argued where it stands")]
+mod sys;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let res = match args[..] {
+        [process::SERVE, column] => serve(column),
+        [process::MEASURE, case, column, param, seconds] => measure(case, column, param, seconds),
+        _ => return compare(),
+    };
+    match res {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("compare: {err}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compare() -> ExitCode {
+    let mut args = Arguments::from_env();
+    if args.contains(["-h", "--help"]) {
+        print!("{}", options::HELP);
+        return ExitCode::SUCCESS;
+    }
+    let options = match Options::parse(args) {
+        Ok(options) => options,
+        Err(err) => {
+            eprintln!("compare: {err}");
+            return ExitCode::from(2);
+        }
+    };
+    if let Err(err) = sys::raise_descriptor_limit() {
+        eprintln!("compare: the limit of descriptors stays where it is: {err}");
+    }
+    process::pin(process::LOAD_CORE);
+    match harness::run(&options) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+fn serve(column: &str) -> io::Result<()> {
+    process::serve(column_named(column)?)
+}
+
+fn measure(case: &str, column: &str, param: &str, seconds: &str) -> io::Result<()> {
+    process::pin(process::SERVER_CORE);
+    let column = column_named(column)?;
+    let seconds: f64 = seconds.parse().map_err(io::Error::other)?;
+    match Case::named(case) {
+        Some(Case {
+            run: Run::Child(run),
+            ..
+        }) => run(column, param, seconds),
+        _ => Err(io::Error::other("no such case to measure in a child")),
+    }
+}
+
+fn column_named(name: &str) -> io::Result<&'static Column> {
+    Column::named(name).ok_or_else(|| io::Error::other(format!("no column {name:?}")))
+}

@@ -1,0 +1,9 @@
+//! The behaviour of coroutines, their pool, their guards and the overflow report.
+
+mod child;
+mod coroutine;
+mod limits;
+mod memory;
+mod overflow;
+mod pool;
+mod support;

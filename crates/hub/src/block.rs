@@ -1,0 +1,469 @@
+//! The control block of a greenlet: one allocation for state, closure and result.
+//!
+//! ```text
+//!   Greenlet, JoinHandle, Waiter ──┐
+//!   (any thread, counted)          ▼
+//!                        ┌───────────────────┐ ◄── run queue, timers, table of the waiting
+//!                        │ Block             │     (its hub's thread; covered by the hub's one count)
+//!                        │  counts and flags │ any thread, atomic
+//!                        │  wait word        │ any thread, atomic
+//!                        │  joiners          │ any thread, a lock
+//!                        │  Local            │ the hub's thread only
+//!                        ├───────────────────┤
+//!                        │ payload: F, then T│ the hub's thread until done, then the JoinHandle's
+//!                        └───────────────────┘
+//! ```
+//!
+//! **Who owns the payload.** Closure and result may be `!Send`, and handles travel. So: until `DONE` is set only
+//! the hub's thread touches the payload. After that only the one `JoinHandle<T>` does, which is `Send` only if `T` is.
+//! If the handle was dropped before (`DETACHED`), the hub drops the result as soon as there is one. Hence the
+//! last reference, wherever it is dropped, finds the payload empty and frees plain memory.
+//!
+//! **Who keeps the block.** The hub holds one count from the spawn to the end of the greenlet. Whatever the hub
+//! itself keeps (run queue, timers, table) are plain pointers under that count. A hub that ends with
+//! greenlets unfinished never gives their counts back: the blocks stay, as their stacks do.
+
+use std::any::Any;
+use std::cell::{Cell, UnsafeCell};
+use std::fmt;
+use std::mem;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
+
+use greenlet_core::{Coroutine, Suspender};
+
+use crate::greenlet::JoinError;
+use crate::interrupt::Interrupt;
+use crate::shared::Shared;
+use crate::wait_list::WaitList;
+use crate::waiter::Reason;
+use crate::word::WaitWord;
+
+/// The result is there, or there will never be one.
+const DONE: u32 = 1;
+/// The closure returned, rather than panicked or was killed.
+const SUCCESS: u32 = 2;
+/// The `JoinHandle` is gone: nobody will take the result.
+const DETACHED: u32 = 4;
+/// Somebody has put himself into `joiners`.
+const JOINERS: u32 = 8;
+/// The hub has ended; there is no result.
+const HUB_ENDED: u32 = 16;
+
+/// What every greenlet has, whatever its closure.
+pub(crate) struct Block {
+    references: AtomicUsize,
+    pub(crate) word: WaitWord,
+    flags: AtomicU32,
+    started: AtomicBool,
+    /// Whether an interrupt is to be raised by the next wait.
+    pub(crate) interrupted: AtomicBool,
+    pub(crate) shared: Arc<Shared>,
+    local: Local,
+    vtable: &'static VTable,
+    pub(crate) id: u64,
+    pub(crate) spawned_at: &'static Location<'static>,
+    /// What a `Builder` was told; most greenlets have none.
+    options: Option<Box<Options>>,
+    joiners: WaitList,
+}
+
+/// What a `Builder` can set.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) name: Option<String>,
+    pub(crate) stack_size: Option<usize>,
+}
+
+/// The part that only the hub's thread touches.
+#[derive(Default)]
+pub(crate) struct Local {
+    /// The coroutine that runs the job, from the first run to the end. `UnsafeCell`, because it is borrowed
+    /// mutably all the while it runs.
+    pub(crate) coroutine: UnsafeCell<Option<Coroutine>>,
+    /// How the greenlet's own stack switches away.
+    pub(crate) suspender: Cell<Option<Suspender>>,
+    pub(crate) reason: Cell<Reason>,
+    /// Where it stands in the hub's table of those that have waited; `u32::MAX`: nowhere yet.
+    pub(crate) place: Cell<u32>,
+    /// The next in the run queue.
+    pub(crate) next: Cell<Option<HubRef>>,
+}
+
+impl Local {
+    pub(crate) const NOWHERE: u32 = u32::MAX;
+}
+
+// SAFETY: `Local` is reached through a `HubRef` only, that is on the hub's thread; the rest is `Sync`.
+unsafe impl Sync for Block {}
+// SAFETY: as above. A block that is freed elsewhere holds no coroutine any more.
+unsafe impl Send for Block {}
+
+struct VTable {
+    run: unsafe fn(NonNull<Block>),
+    refuse: unsafe fn(NonNull<Block>, JoinError),
+    take: unsafe fn(NonNull<Block>, NonNull<()>),
+    discard: unsafe fn(NonNull<Block>),
+    free: unsafe fn(NonNull<Block>),
+}
+
+/// A block with its payload behind it.
+#[repr(C)]
+struct Job<F, T> {
+    block: Block,
+    payload: UnsafeCell<Payload<F, T>>,
+}
+
+enum Payload<F, T> {
+    Closure(F),
+    Result(Result<T, JoinError>),
+    Empty,
+}
+
+impl<F: FnOnce() -> T, T> Job<F, T> {
+    const VTABLE: &'static VTable = &VTable {
+        run: Self::run,
+        refuse: Self::refuse,
+        take: Self::take,
+        discard: Self::discard,
+        free: Self::free,
+    };
+
+    /// Exchanges the payload.
+    ///
+    /// # Safety
+    ///
+    /// `block` is the head of a `Job<F, T>`, and the caller owns the payload (see the module's text).
+    unsafe fn replace(block: NonNull<Block>, payload: Payload<F, T>) -> Payload<F, T> {
+        let job = block.cast::<Self>();
+        // SAFETY: the block is the first field of a live `Job<F, T>`.
+        let cell = unsafe { &raw const (*job.as_ptr()).payload };
+        // SAFETY: the payload is the caller's, so nobody else looks at it meanwhile.
+        mem::replace(unsafe { &mut *UnsafeCell::raw_get(cell) }, payload)
+    }
+
+    /// Runs the closure on the greenlet's stack and leaves its result.
+    unsafe fn run(block: NonNull<Block>) {
+        // SAFETY: the job has not been done, so its payload is the hub's, which calls this.
+        let Payload::Closure(closure) = (unsafe { Self::replace(block, Payload::Empty) }) else {
+            unreachable!("a job is run once");
+        };
+        let (result, success) = match catch_unwind(AssertUnwindSafe(closure)) {
+            Ok(value) => (Ok(value), SUCCESS),
+            Err(payload) => (Err(JoinError::from_panic(payload)), 0),
+        };
+        // SAFETY: as above.
+        unsafe { Self::finish(block, result, success) };
+    }
+
+    /// Ends a job that never ran. Its closure is dropped here.
+    unsafe fn refuse(block: NonNull<Block>, err: JoinError) {
+        // SAFETY: as in `run`.
+        let closure = unsafe { Self::replace(block, Payload::Empty) };
+        drop_quietly(closure);
+        // SAFETY: as in `run`.
+        unsafe { Self::finish(block, Err(err), 0) };
+    }
+
+    unsafe fn finish(block: NonNull<Block>, result: Result<T, JoinError>, success: u32) {
+        // SAFETY: the caller works for the hub, which holds a count.
+        let flags = unsafe { &block.as_ref().flags };
+        if flags.load(Ordering::Acquire) & DETACHED != 0 {
+            // Nobody will take it. It is dropped before the greenlet is done, since dropping may wait.
+            drop_quietly(result);
+            flags.fetch_or(DONE | success, Ordering::AcqRel);
+            return;
+        }
+        // SAFETY: the payload is the hub's until the next line.
+        unsafe { Self::replace(block, Payload::Result(result)) };
+        if flags.fetch_or(DONE | success, Ordering::AcqRel) & DETACHED != 0 {
+            // SAFETY: the handle was dropped in between, before there was a result: it left the payload to us.
+            drop_quietly(unsafe { Self::replace(block, Payload::Empty) });
+        }
+    }
+
+    /// Moves the result to `out`, which points to a `Result<T, JoinError>`.
+    unsafe fn take(block: NonNull<Block>, out: NonNull<()>) {
+        // SAFETY: the job is done, so the payload is that of the one handle, which calls this.
+        let Payload::Result(result) = (unsafe { Self::replace(block, Payload::Empty) }) else {
+            unreachable!("a result is taken once");
+        };
+        // SAFETY: `out` is room for such a value, by the contract of this function.
+        unsafe { out.cast::<Result<T, JoinError>>().write(result) };
+    }
+
+    /// Drops the result, which the handle does not want.
+    unsafe fn discard(block: NonNull<Block>) {
+        // SAFETY: as in `take`.
+        drop(unsafe { Self::replace(block, Payload::Empty) });
+    }
+
+    unsafe fn free(block: NonNull<Block>) {
+        // SAFETY: the last reference is gone, and every block began as this `Box`.
+        drop(unsafe { Box::from_raw(block.cast::<Self>().as_ptr()) });
+    }
+}
+
+/// Drops a user's value where a panic of its `drop` has nowhere to go; the panic hook has reported it.
+fn drop_quietly<V>(value: V) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(value)));
+}
+
+impl Block {
+    /// A new block with two counts: the hub's and the caller's.
+    pub(crate) fn new<F: FnOnce() -> T, T>(
+        closure: F,
+        shared: Arc<Shared>,
+        id: u64,
+        spawned_at: &'static Location<'static>,
+        options: Option<Box<Options>>,
+    ) -> BlockRef {
+        let job = Box::new(Job {
+            block: Block {
+                references: AtomicUsize::new(2),
+                word: WaitWord::new(),
+                flags: AtomicU32::new(0),
+                started: AtomicBool::new(false),
+                interrupted: AtomicBool::new(false),
+                shared,
+                local: Local { place: Cell::new(Local::NOWHERE), ..Local::default() },
+                vtable: Job::<F, T>::VTABLE,
+                id,
+                spawned_at,
+                options,
+                joiners: WaitList::new(),
+            },
+            payload: UnsafeCell::new(Payload::<F, T>::Closure(closure)),
+        });
+        let job = NonNull::from(Box::leak(job));
+        BlockRef(job.cast())
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.options.as_ref().and_then(|options| options.name.as_deref())
+    }
+
+    pub(crate) fn stack_size(&self) -> Option<usize> {
+        self.options.as_ref().and_then(|options| options.stack_size)
+    }
+
+    pub(crate) fn is_started(&self) -> bool {
+        self.started.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_started(&self) {
+        self.started.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & DONE != 0
+    }
+
+    pub(crate) fn is_successful(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & SUCCESS != 0
+    }
+
+    /// Those who wait for the end, for one who is about to; false if the end has come.
+    pub(crate) fn join_list(&self) -> Option<&WaitList> {
+        // The flag spares the lock to all those greenlets that end before anybody waits for them. Either this sees `DONE`
+        // or the hub, which looks for the flag after it has set `DONE`, sees the flag; see `notify_joiners`.
+        let flags = self.flags.fetch_or(JOINERS, Ordering::AcqRel);
+        (flags & DONE == 0).then_some(&self.joiners)
+    }
+
+    /// Wakes those who wait for the end.
+    pub(crate) fn notify_joiners(&self) {
+        if self.flags.load(Ordering::Acquire) & JOINERS != 0 {
+            self.joiners.notify_all();
+        }
+    }
+
+    /// Says that the hub has ended and the greenlet will never be done.
+    pub(crate) fn abandon(&self) {
+        if self.flags.fetch_or(DONE | HUB_ENDED, Ordering::AcqRel) & DONE == 0 {
+            self.notify_joiners();
+        }
+    }
+
+    /// Takes the result.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the greenlet's only `JoinHandle<T>`, with that `T`, and does it once.
+    pub(crate) unsafe fn take_result<T>(&self) -> Result<T, JoinError> {
+        let flags = self.flags.load(Ordering::Acquire);
+        assert!(flags & DONE != 0, "the result of a greenlet that runs");
+        if flags & HUB_ENDED != 0 {
+            return Err(JoinError::HubEnded);
+        }
+        let mut result = mem::MaybeUninit::<Result<T, JoinError>>::uninit();
+        let out = NonNull::from(&mut result).cast();
+        // SAFETY: the job is done, the caller is the one handle, and `out` has room for its `T`.
+        unsafe { (self.vtable.take)(NonNull::from(self), out) };
+        // SAFETY: `take` has written it.
+        unsafe { result.assume_init() }
+    }
+
+    /// Lets go of the result, there or to come.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the greenlet's only `JoinHandle`, has not taken the result, and will not.
+    pub(crate) unsafe fn detach(&self) {
+        let flags = self.flags.fetch_or(DETACHED, Ordering::AcqRel);
+        if flags & DONE != 0 && flags & HUB_ENDED == 0 {
+            // SAFETY: done before it was detached: the result is the caller's.
+            unsafe { (self.vtable.discard)(NonNull::from(self)) };
+        }
+    }
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block").field("id", &self.id).field("spawned_at", &self.spawned_at).finish_non_exhaustive()
+    }
+}
+
+/// A counted reference to a block, usable on any thread.
+pub(crate) struct BlockRef(NonNull<Block>);
+
+// SAFETY: a block is `Send` and `Sync`, and the count is atomic.
+unsafe impl Send for BlockRef {}
+// SAFETY: as above.
+unsafe impl Sync for BlockRef {}
+
+impl BlockRef {
+    /// The pointer that the hub keeps, under its own count.
+    pub(crate) fn as_ptr(&self) -> NonNull<Block> {
+        self.0
+    }
+
+    /// A new reference to what the hub keeps by pointer.
+    pub(crate) fn from_hub(block: &HubRef) -> BlockRef {
+        block.references.fetch_add(1, Ordering::Relaxed);
+        BlockRef(block.0)
+    }
+
+    /// The reference that the hub itself uses.
+    pub(crate) fn hub_ref(&self) -> HubRef {
+        HubRef(self.0)
+    }
+}
+
+impl Deref for BlockRef {
+    type Target = Block;
+
+    fn deref(&self) -> &Block {
+        // SAFETY: this reference is counted.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Clone for BlockRef {
+    fn clone(&self) -> BlockRef {
+        self.references.fetch_add(1, Ordering::Relaxed);
+        BlockRef(self.0)
+    }
+}
+
+impl Drop for BlockRef {
+    fn drop(&mut self) {
+        release(self.0);
+    }
+}
+
+/// Gives one count back; frees the block with the last.
+fn release(block: NonNull<Block>) {
+    // SAFETY: the count that is given back has kept the block until here.
+    let references = unsafe { &(*block.as_ptr()).references };
+    // A sole owner needs no read-modify-write: nobody else can make a second count.
+    if references.load(Ordering::Acquire) != 1 {
+        if references.fetch_sub(1, Ordering::Release) != 1 {
+            return;
+        }
+        fence(Ordering::Acquire);
+    }
+    // SAFETY: the last count is gone, and the fence (or the load) orders everybody's use before this.
+    let free = unsafe { (*block.as_ptr()).vtable.free };
+    // SAFETY: as above.
+    unsafe { free(block) };
+}
+
+/// The hub's own, uncounted reference to a greenlet that has not finished.
+///
+/// `Copy` and not `Send`. It is only made on the thread of the greenlet's hub, and only of blocks whose hub count is still there; the
+/// hub drops all of them (queue entries, timers, slots, table) before it gives that count back in [`HubRef::finish`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HubRef(NonNull<Block>);
+
+impl Deref for HubRef {
+    type Target = Block;
+
+    fn deref(&self) -> &Block {
+        // SAFETY: the hub's count keeps the block, by this type's rule.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl HubRef {
+    /// The part of the block that is the hub's alone.
+    #[inline]
+    pub(crate) fn local<'a>(self) -> &'a Local {
+        // SAFETY: the hub's count keeps the block, and this is its thread, by this type's rules.
+        unsafe { &(*self.0.as_ptr()).local }
+    }
+
+    /// Whether it has been given a stack, which it has from its first run to its end.
+    #[inline]
+    pub(crate) fn has_stack(self) -> bool {
+        // SAFETY: read on the hub's thread, in the loop: it does not run.
+        unsafe { (*self.local().coroutine.get()).is_some() }
+    }
+
+    /// Gives it a stack, or takes it away.
+    pub(crate) fn set_coroutine(self, coroutine: Option<Coroutine>) -> Option<Coroutine> {
+        // SAFETY: written on the hub's thread, in the loop: it does not run.
+        mem::replace(unsafe { &mut *self.local().coroutine.get() }, coroutine)
+    }
+
+    /// Runs the job to its end, on the greenlet's own stack.
+    pub(crate) fn run(self) {
+        // SAFETY: the job is unfinished and the hub's, so its payload is; `run` checks that it is the first time.
+        unsafe { (self.vtable.run)(self.0) };
+    }
+
+    /// Ends a job that could not be run.
+    pub(crate) fn refuse(self, err: JoinError) {
+        // SAFETY: as in `run`.
+        unsafe { (self.vtable.refuse)(self.0, err) };
+    }
+
+    /// The pointer, as a message for the coroutine that is to run it.
+    pub(crate) fn to_message(self) -> usize {
+        self.0.as_ptr().expose_provenance()
+    }
+
+    /// The other way round.
+    ///
+    /// # Safety
+    ///
+    /// `message` came out of `to_message`, and the greenlet has not finished.
+    pub(crate) unsafe fn from_message(message: usize) -> HubRef {
+        HubRef(NonNull::new(std::ptr::with_exposed_provenance_mut(message)).expect("the address of a block"))
+    }
+
+    /// Wakes the joiners and gives the hub's count back.
+    pub(crate) fn finish(self) {
+        self.notify_joiners();
+        release(self.0);
+    }
+}
+
+impl JoinError {
+    fn from_panic(payload: Box<dyn Any + Send>) -> JoinError {
+        if payload.is::<Interrupt>() { JoinError::Killed } else { JoinError::Panicked(payload) }
+    }
+}

@@ -1,0 +1,62 @@
+//! Which hub belongs to this thread: the runtime's whole thread-local state.
+//!
+//! It is one pointer, const-initialised and without a destructor. So reading it costs one instruction and works at any
+//! time, in signal handlers and in other thread-locals' destructors; and a greenlet that one day has thread-locals of
+//! its own needs only this word carried over. A second thread-local, touched when a hub is made and never again, has
+//! the destructor that ends the hub with its thread.
+
+use std::cell::Cell;
+use std::ptr;
+
+use crate::hub::Hub;
+
+thread_local! {
+    static HUB: Cell<*const Hub> = const { Cell::new(ptr::null()) };
+    static OWNER: Owner = const { Owner };
+}
+
+/// Ends the thread's hub when the thread ends.
+struct Owner;
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let hub = HUB.replace(ptr::null()).cast_mut();
+        if !hub.is_null() {
+            // SAFETY: `make` got it from `Box::into_raw`, and nothing finds it any more: greenlets of this hub that are
+            // suspended never run again, and the thread's own stack is past all its calls.
+            let hub = unsafe { Box::from_raw(hub) };
+            hub.end();
+        }
+    }
+}
+
+impl Hub {
+    /// Calls `f` with this thread's hub, which is made if there is none.
+    #[inline(always)]
+    pub(crate) fn with<R>(f: impl FnOnce(&Hub) -> R) -> R {
+        let mut hub = HUB.get();
+        if hub.is_null() {
+            hub = make();
+        }
+        // SAFETY: the pointer is set as long as the hub lives, which is until the thread's stack has returned.
+        f(unsafe { &*hub })
+    }
+
+    /// Calls `f` with this thread's hub, if it has one.
+    #[inline(always)]
+    pub(crate) fn try_with<R>(f: impl FnOnce(&Hub) -> R) -> Option<R> {
+        let hub = HUB.get();
+        // SAFETY: as in `with`, if it is not null.
+        (!hub.is_null()).then(|| f(unsafe { &*hub }))
+    }
+}
+
+#[cold]
+fn make() -> *const Hub {
+    let hub = Box::into_raw(Box::new(Hub::new()));
+    HUB.set(hub);
+    // In the destructors of other thread-locals, once the owner's has run, this fails. Such a late hub is never ended: it is
+    // a few kilobytes, and whoever waits that late gets what it asked for.
+    let _ = OWNER.try_with(|_| ());
+    hub
+}

@@ -1,0 +1,89 @@
+//! The report of a wait that nothing can end.
+//!
+//! A hub that is about to sleep with no timer, no descriptor and no job outside can only be woken by another hub or by a
+//! thread that is none of ours. So it looks, once a second for ten seconds, whether *every* hub of the process sleeps like
+//! that, and whether the process has any other thread at all. If there is none, each waiting main greenlet gets a panic
+//! that says who waits for what. If there is one, nothing is raised, for it may yet wake somebody: after ten
+//! seconds one line, once a process, says that only it can.
+//!
+//! **No false alarm.** The hubs are looked at one by one, so one could wake and another fall asleep in between. Hence
+//! two looks: if in both every hub sleeps with an empty inbox, and none has slept a new sleep between them, then at
+//! one moment all of them slept with nothing on the way. (A hub that was left a message does not count as sleeping
+//! even before it wakes: the announcement and the messages share a word.) The list is locked meanwhile, so only one hub decides.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::greenlet::Greenlet;
+use crate::hub::Hub;
+use crate::shared::{Message, Shared, all_hubs};
+use crate::sys::count_threads;
+
+/// How long a hub has slept, at the least, when it looks.
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// So many looks it takes, unless something runs in between.
+pub(crate) const LOOKS: u32 = 10;
+/// So many greenlets are listed.
+const LISTED: usize = 100;
+
+/// Looks whether nothing can wake any hub of the process. Called by a hub that has announced that it sleeps.
+pub(crate) fn check(hub: &Hub, looks: u32) {
+    let hubs = all_hubs();
+    let before = sleeps(&hubs);
+    let threads = count_threads();
+    if before.is_some() && threads == Some(hubs.len()) && before == sleeps(&hubs) {
+        for hub in &*hubs {
+            hub.send(Message::Deadlock);
+        }
+        return;
+    }
+    drop(hubs);
+    if looks == LOOKS {
+        say_once(hub);
+    }
+}
+
+/// The number of each hub's sleep, if all of them sleep for good.
+fn sleeps(hubs: &[Arc<Shared>]) -> Option<Vec<u64>> {
+    let sleep = |hub: &Arc<Shared>| {
+        let hopeless = hub.inbox.is_sleeping() && hub.hopeless.load(Ordering::Acquire);
+        hopeless.then(|| hub.sleeps.load(Ordering::Acquire))
+    };
+    hubs.iter().map(sleep).collect()
+}
+
+/// What the main greenlet of this hub raises.
+pub(crate) fn report(hub: &Hub) -> String {
+    let mut report = String::from("deadlock: nothing can wake any hub of this process\n");
+    list(hub, &mut report);
+    report
+}
+
+fn say_once(hub: &Hub) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if !SAID.swap(true, Ordering::Relaxed) {
+        let mut text = format!(
+            "greenlet: for {} s nothing of this hub could run, and only a thread that is not a hub can end that\n",
+            (LOOK_INTERVAL * LOOKS).as_secs()
+        );
+        list(hub, &mut text);
+        eprint!("{text}");
+    }
+}
+
+fn list(hub: &Hub, out: &mut String) {
+    let thread = std::thread::current();
+    let main = hub.main();
+    if main.word.open_number().is_some() {
+        let _ = writeln!(out, "  the main greenlet of thread '{}' waits for {}", thread.name().unwrap_or("?"), main.hub_ref().local().reason.get());
+    }
+    let waiting = hub.waiting();
+    for greenlet in waiting.iter().take(LISTED) {
+        let _ = writeln!(out, "  {} waits for {}", Greenlet::label(greenlet), greenlet.local().reason.get());
+    }
+    if let Some(more @ 1..) = waiting.len().checked_sub(LISTED) {
+        let _ = writeln!(out, "  and {more} more");
+    }
+}

@@ -1,0 +1,660 @@
+//! The hub: the loop that runs ready greenlets, and looks at descriptors, timers and other threads in between.
+//!
+//! # One turn
+//!
+//! ```text
+//!   ┌► urgent: woken by the last look, in the order in which it found them
+//!   │    └ empty: the head of the run queue, 61 times at the most
+//!   │         └ then, or when nothing is ready, LOOK:
+//!   │              inbox ─► descriptors ─► timers that are due
+//!   └──────────────────── (sleeps in it if nothing is ready) ◄┘
+//! ```
+//!
+//! *The run queue is strictly first in, first out*: what the program itself makes ready (a spawn, a yield, a notification)
+//! goes to its end. What a look finds has waited for the outside world; it goes ahead of the run queue, all
+//! of it once. So a storm of ready greenlets delays a descriptor or a timer by 61 runs at the most (5 ms, if each
+//! takes 80 µs), and a storm of descriptors delays the run queue by one batch per 61 runs. A program with the same input and no
+//! descriptors, timers or other threads has the same interleaving each time.
+//!
+//! # The stacks
+//!
+//! ```text
+//!   main greenlet: the thread's own stack      greenlet A       greenlet B
+//!   ┌───────────────────────────┐
+//!   │ user: main()              │
+//!   │ Wait::until               │
+//!   │ Hub::run_until_main  ◄────┼──suspend──┐
+//!   │ Hub::resume ──────────────┼──resume──►│ user code A      (suspended)
+//!   └───────────────────────────┘           │ Wait::until
+//! ```
+//!
+//! There is no other place where a greenlet is resumed, so a greenlet never resumes a greenlet. When the main greenlet comes
+//! to the head of a queue, the loop simply returns into its wait.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::mem;
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use greenlet_core::overflow::AltStack;
+use greenlet_core::{CoroutinePool, DEFAULT_STACK_SIZE, Resumed, Suspender};
+
+use crate::block::{Block, BlockRef, HubRef, Local, Options};
+use crate::deadlock;
+use crate::greenlet::JoinError;
+use crate::poller::Poller;
+use crate::queue::RunQueue;
+use crate::shared::{Message, Shared};
+use crate::sys::Poll;
+use crate::timers::Timers;
+use crate::waiter::{Interrupted, Outcome, Timed};
+use crate::word::{Ended, State};
+
+/// So many runs from the run queue between two looks.
+const RUNS_PER_LOOK: u32 = 61;
+/// So many I/O calls that need not wait before one yields.
+const BUDGET: u32 = 128;
+/// So many idle coroutines keep their stacks' memory.
+const KEPT_IDLE: usize = 64;
+/// How long a coroutine has been idle, at the least, when its memory is given back.
+const TRIM_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The event loop of one thread.
+pub(crate) struct Hub {
+    shared: Arc<Shared>,
+    /// The thread's own stack.
+    main: BlockRef,
+    /// What runs now, or the main greenlet while the loop runs.
+    current: Cell<HubRef>,
+    ready: RunQueue,
+    urgent: RunQueue,
+    /// Runs from the run queue that are left until the next look.
+    runs: Cell<u32>,
+    budget: Cell<u32>,
+    pub(crate) timers: RefCell<Timers<Timed>>,
+    /// What timers count from.
+    epoch: Instant,
+    /// Made at the first wait for a descriptor.
+    poller: OnceCell<RefCell<Poller>>,
+    /// How many waits for descriptors are under way.
+    watching: Cell<usize>,
+    /// How many jobs of this hub's greenlets are with other threads of ours.
+    outside: Cell<usize>,
+    pool: RefCell<CoroutinePool>,
+    trim_at: Cell<Option<Instant>>,
+    /// Greenlets that have waited at least once and have not finished.
+    started: RefCell<Vec<HubRef>>,
+    /// The next and the last of the range of identifiers that this hub has drawn.
+    ids: Cell<(u64, u64)>,
+    /// Whether what runs now may switch. One for the hub, since what may not switch is not interleaved with anything.
+    switching: Cell<Switching>,
+    /// How many looks have found that nothing can wake any hub.
+    hopeless_looks: Cell<u32>,
+    /// The report that the main greenlet is to raise.
+    deadlock: RefCell<Option<String>>,
+    _alt_stack: Option<AltStack>,
+}
+
+impl Hub {
+    pub(crate) fn new() -> Hub {
+        crate::panics::install_hook();
+        crate::overflow::install();
+        let shared = Shared::new();
+        let thread = std::thread::current();
+        let options = Options { name: thread.name().map(str::to_owned), stack_size: None };
+        let here = Location::caller();
+        let main = Block::new(|| (), Arc::clone(&shared), next_ids().0, here, Some(Box::new(options)));
+        main.set_started();
+        Hub {
+            current: Cell::new(main.hub_ref()),
+            shared,
+            main,
+            ready: RunQueue::default(),
+            urgent: RunQueue::default(),
+            runs: Cell::new(RUNS_PER_LOOK),
+            budget: Cell::new(BUDGET),
+            timers: RefCell::new(Timers::new()),
+            epoch: Instant::now(),
+            poller: OnceCell::new(),
+            watching: Cell::new(0),
+            outside: Cell::new(0),
+            pool: RefCell::new(CoroutinePool::new(root)),
+            trim_at: Cell::new(None),
+            started: RefCell::new(Vec::new()),
+            ids: Cell::new((0, 0)),
+            switching: Cell::new(Switching::Allowed),
+            hopeless_looks: Cell::new(0),
+            deadlock: RefCell::new(None),
+            _alt_stack: AltStack::ensure(),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// What runs now.
+    #[inline]
+    pub(crate) fn current(&self) -> HubRef {
+        self.current.get()
+    }
+
+    pub(crate) fn main(&self) -> &BlockRef {
+        &self.main
+    }
+
+    /// An identifier that no other greenlet of the process has.
+    pub(crate) fn next_id(&self) -> u64 {
+        let (mut next, mut end) = self.ids.get();
+        if next == end {
+            (next, end) = next_ids();
+        }
+        self.ids.set((next + 1, end));
+        next
+    }
+
+    /// Puts a greenlet at the end of the run queue.
+    #[inline]
+    pub(crate) fn push_ready(&self, greenlet: HubRef) {
+        self.ready.push(greenlet);
+    }
+
+    // ---- waiting ----
+
+    /// Waits for the end of the wait with that number, which the running greenlet has begun.
+    #[inline(always)]
+    pub(crate) fn wait(&self, number: u64, deadline: Option<Instant>) -> Outcome {
+        let block = self.current();
+        if self.switching.get() == Switching::Panics {
+            block.word.cancel(number);
+            no_switch_here(block.local().reason.get());
+        }
+        if block.must_unwind() {
+            // Raised before it sleeps. If the wait has been ended already, its notification is for another.
+            let notified = !block.word.cancel(number) && block.word.state(number) == State::Notified;
+            return Outcome::Interrupted(Interrupted::new(notified));
+        }
+        let timer = deadline.map(|deadline| self.arm(deadline, Timed { block, number }));
+        if block.word.suspend(number) {
+            self.switch(block);
+        }
+        let state = block.word.state(number);
+        if let Some(timer) = timer
+            && state != State::TimedOut
+        {
+            self.timers.borrow_mut().cancel(timer);
+        }
+        match state {
+            State::Interrupted => Outcome::Interrupted(Interrupted::new(false)),
+            _ if block.must_unwind() => Outcome::Interrupted(Interrupted::new(state == State::Notified)),
+            State::TimedOut => Outcome::TimedOut,
+            _ => Outcome::Notified,
+        }
+    }
+
+    /// Switches to the others and comes back when all that are ready now have run.
+    #[inline(always)]
+    pub(crate) fn yield_now(&self) {
+        let block = self.current();
+        match self.switching.get() {
+            Switching::Allowed => {}
+            Switching::Panics => no_switch_here("yield_now"),
+            Switching::Blocks => return std::thread::yield_now(),
+        }
+        if block.must_unwind() {
+            self.raise();
+        }
+        self.ready.push(block);
+        self.switch(block);
+        if block.must_unwind() {
+            self.raise();
+        }
+    }
+
+    /// Counts an I/O call that need not wait; after many of them without a switch, yields.
+    #[inline]
+    pub(crate) fn spend_budget(&self) {
+        let left = self.budget.get() - 1;
+        self.budget.set(left);
+        if left == 0 {
+            self.budget.set(BUDGET);
+            if self.switching.get() == Switching::Allowed {
+                self.yield_now();
+            }
+        }
+    }
+
+    /// Unwinds what runs now, with what it was interrupted by.
+    #[cold]
+    pub(crate) fn raise(&self) -> ! {
+        if self.current() == self.main.hub_ref()
+            && let Some(report) = self.deadlock.take()
+        {
+            panic!("{report}");
+        }
+        self.current().unwind()
+    }
+
+    /// Switches away from `block`, which runs now. Comes back when it has been taken from a queue.
+    #[inline(always)]
+    fn switch(&self, block: HubRef) {
+        if self.switching.get() == Switching::Blocks {
+            return self.block_thread(block);
+        }
+        if block == self.main.hub_ref() {
+            return self.run_until_main();
+        }
+        let suspender = block.local().suspender.get().expect("a greenlet that runs has a stack");
+        // SAFETY: `block` runs now, on the stack that this belongs to.
+        unsafe { suspender.suspend() };
+    }
+
+    /// Waits without running anybody else, where no switch may happen.
+    #[cold]
+    fn block_thread(&self, block: HubRef) {
+        while block.word.open_number().is_some() {
+            self.drain_inbox();
+            if block.word.open_number().is_some() {
+                self.sleep();
+                self.fire_timers();
+            }
+        }
+        self.ready.remove(block);
+        self.urgent.remove(block);
+    }
+
+    /// Calls `f`, in which a wait does this instead of switching. What blocks goes on doing so.
+    pub(crate) fn with_switching<R>(&self, switching: Switching, f: impl FnOnce() -> R) -> R {
+        struct Restore<'a>(&'a Cell<Switching>, Switching);
+
+        impl Drop for Restore<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.1);
+            }
+        }
+
+        let before = self.switching.get();
+        let _restore = Restore(&self.switching, before);
+        self.switching.set(if before == Switching::Blocks { before } else { switching });
+        f()
+    }
+
+    // ---- running ----
+
+    #[inline(never)]
+    fn run_until_main(&self) {
+        let main = self.main.hub_ref();
+        loop {
+            let next = self.next();
+            if next == main {
+                self.current.set(main);
+                self.budget.set(BUDGET);
+                return;
+            }
+            if !next.has_stack() && !self.bind(next) {
+                continue;
+            }
+            match self.resume(next) {
+                Resumed::Suspended if next.local().place.get() != Local::NOWHERE => {}
+                Resumed::Suspended => self.enter_table(next),
+                Resumed::Finished => self.retire(next),
+            }
+        }
+    }
+
+    #[inline]
+    fn next(&self) -> HubRef {
+        loop {
+            if let Some(next) = self.urgent.pop() {
+                return next;
+            }
+            let runs = self.runs.get();
+            if runs > 0
+                && let Some(next) = self.ready.pop()
+            {
+                self.runs.set(runs - 1);
+                return next;
+            }
+            self.look();
+        }
+    }
+
+    /// Switches to a greenlet until it waits, yields or finishes: the only place that does. It touches no thread-local, so
+    /// nothing that the compiler knows about the thread is carried over the switch.
+    #[inline(never)]
+    fn resume(&self, greenlet: HubRef) -> Resumed {
+        self.current.set(greenlet);
+        self.budget.set(BUDGET);
+        let coroutine = greenlet.local().coroutine.get();
+        // SAFETY: only this function, `bind` and `retire` use it, on the hub's thread, and never twice at once: this is not
+        // called by anything that runs inside a greenlet, and its caller found the greenlet in a queue, not running.
+        let coroutine = unsafe { &mut *coroutine };
+        match coroutine {
+            Some(coroutine) => coroutine.resume(greenlet.to_message()),
+            None => unreachable!("a greenlet has a stack when it is resumed"),
+        }
+    }
+
+    /// Gives a job that is to run for the first time its stack; false if there is none, which ends it.
+    #[inline(never)]
+    fn bind(&self, job: HubRef) -> bool {
+        let size = job.stack_size().unwrap_or(DEFAULT_STACK_SIZE);
+        let taken = self.pool.borrow_mut().take(size);
+        match taken {
+            Ok(coroutine) => {
+                job.set_coroutine(Some(coroutine));
+                job.set_started();
+                true
+            }
+            Err(err) => {
+                // The closure is dropped on the loop's own stack, where nothing may switch. What waits in its `drop` does so
+                // by the job's own word: the main greenlet's is in use.
+                self.current.set(job);
+                self.with_switching(Switching::Blocks, || job.refuse(JoinError::NoStack(err)));
+                self.current.set(self.main.hub_ref());
+                job.finish();
+                false
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn retire(&self, greenlet: HubRef) {
+        self.current.set(self.main.hub_ref());
+        if greenlet.local().place.get() != Local::NOWHERE {
+            self.leave_table(greenlet);
+        }
+        if let Some(coroutine) = greenlet.set_coroutine(None) {
+            let mut pool = self.pool.borrow_mut();
+            pool.give(coroutine);
+            if pool.idle() > KEPT_IDLE && self.trim_at.get().is_none() {
+                self.trim_at.set(Some(Instant::now() + TRIM_INTERVAL));
+            }
+        }
+        greenlet.finish();
+    }
+
+    #[cold]
+    fn enter_table(&self, greenlet: HubRef) {
+        let mut started = self.started.borrow_mut();
+        greenlet.local().place.set(started.len() as u32);
+        started.push(greenlet);
+    }
+
+    fn leave_table(&self, greenlet: HubRef) {
+        let mut started = self.started.borrow_mut();
+        let place = greenlet.local().place.get();
+        started.swap_remove(place as usize);
+        if let Some(moved) = started.get(place as usize) {
+            moved.local().place.set(place);
+        }
+    }
+
+    /// Greenlets that wait, in the order in which they were spawned.
+    pub(crate) fn waiting(&self) -> Vec<HubRef> {
+        let mut waiting: Vec<HubRef> = self.started.borrow().clone();
+        waiting.sort_unstable_by_key(|greenlet| greenlet.id);
+        waiting
+    }
+
+    // ---- looking ----
+
+    /// Looks at the inbox, at descriptors and at timers; sleeps if nothing is ready.
+    #[inline(never)]
+    fn look(&self) {
+        self.runs.set(RUNS_PER_LOOK);
+        self.drain_inbox();
+        if self.urgent.is_empty() && self.ready.is_empty() {
+            self.sleep();
+        } else {
+            self.poll(Some(Duration::ZERO));
+        }
+        self.fire_timers();
+    }
+
+    fn sleep(&self) {
+        let deadline = self.timers.borrow_mut().next_deadline().map(|nanos| self.instant(nanos));
+        let hopeless = deadline.is_none() && self.watching.get() == 0 && self.outside.get() == 0;
+        let check_at = (hopeless && self.hopeless_looks.get() < deadlock::LOOKS)
+            .then(|| Instant::now() + deadlock::LOOK_INTERVAL);
+        let until = [deadline, check_at, self.trim_at.get()].into_iter().flatten().min();
+        self.shared.hopeless.store(hopeless, Ordering::Relaxed);
+        self.shared.sleeps.fetch_add(1, Ordering::Relaxed);
+        if !self.shared.inbox.announce_sleep() {
+            return self.drain_inbox();
+        }
+        if self.poller.get().is_some() {
+            self.poll(until.map(|until| until.saturating_duration_since(Instant::now())));
+        } else {
+            self.shared.sleep(until);
+        }
+        if hopeless && self.shared.inbox.is_sleeping() && check_at.is_some_and(|at| Instant::now() >= at) {
+            self.hopeless_looks.set(self.hopeless_looks.get() + 1);
+            deadlock::check(self, self.hopeless_looks.get());
+        }
+        self.drain_inbox();
+        self.trim();
+    }
+
+    /// Takes what other threads have left, and says that the hub is awake.
+    pub(crate) fn drain_inbox(&self) {
+        if !self.shared.inbox.has_messages() && !self.shared.inbox.is_sleeping() {
+            return;
+        }
+        for message in self.shared.inbox.take() {
+            self.hopeless_looks.set(0);
+            match message {
+                Message::Wake(block) => self.urgent.push(block.hub_ref()),
+                Message::Forget { slot, generation } => self.forget_slot(slot, generation),
+                Message::Deadlock => self.end_by_deadlock(),
+            }
+        }
+    }
+
+    fn poll(&self, timeout: Option<Duration>) {
+        let Some(poller) = self.poller.get() else { return };
+        if self.watching.get() == 0 && timeout == Some(Duration::ZERO) {
+            return;
+        }
+        poller.borrow_mut().poll(timeout, |waiter| self.end_wait(waiter, State::Notified));
+    }
+
+    fn fire_timers(&self) {
+        let mut timers = self.timers.borrow_mut();
+        if timers.is_empty() {
+            return;
+        }
+        let now = self.nanos(Instant::now());
+        while let Some(timed) = timers.pop_due(now) {
+            if timed.number == 0 {
+                self.urgent.push(timed.block);
+            } else {
+                self.end_wait(timed, State::TimedOut);
+            }
+        }
+    }
+
+    /// Ends a wait that this look found to be over.
+    fn end_wait(&self, waiter: Timed, state: State) {
+        if waiter.block.word.end(waiter.number, state) == Ended::Asleep {
+            self.urgent.push(waiter.block);
+        }
+    }
+
+    fn trim(&self) {
+        let Some(at) = self.trim_at.get() else { return };
+        let now = Instant::now();
+        if now < at {
+            return;
+        }
+        let mut pool = self.pool.borrow_mut();
+        pool.trim(KEPT_IDLE);
+        self.trim_at.set((pool.idle() > KEPT_IDLE).then(|| now + TRIM_INTERVAL));
+    }
+
+    // ---- timers ----
+
+    pub(crate) fn arm(&self, deadline: Instant, timed: Timed) -> crate::timers::TimerKey {
+        self.timers.borrow_mut().arm(self.nanos(deadline), timed)
+    }
+
+    fn nanos(&self, instant: Instant) -> u64 {
+        instant.saturating_duration_since(self.epoch).as_nanos().try_into().unwrap_or(u64::MAX)
+    }
+
+    fn instant(&self, nanos: u64) -> Instant {
+        let since = Duration::from_nanos(nanos);
+        self.epoch.checked_add(since).unwrap_or_else(|| self.epoch + far_away())
+    }
+
+    // ---- descriptors ----
+
+    /// The poller, which is made at the first call; from then on the hub sleeps in it.
+    pub(crate) fn poller(&self) -> std::io::Result<&RefCell<Poller>> {
+        if let Some(poller) = self.poller.get() {
+            return Ok(poller);
+        }
+        let poll = Poll::new()?;
+        self.shared.ring_by(poll.make_eventfd()?);
+        Ok(self.poller.get_or_init(|| RefCell::new(Poller::new(poll))))
+    }
+
+    /// The poller, for a descriptor that is registered: so there is one.
+    #[inline]
+    pub(crate) fn made_poller(&self) -> Option<&RefCell<Poller>> {
+        self.poller.get()
+    }
+
+    /// Counts a wait for a descriptor, as long as what this returns lives.
+    pub(crate) fn watch(&self) -> Counted<'_> {
+        Counted::new(&self.watching)
+    }
+
+    /// Counts a job that is with another thread of ours, as long as what this returns lives.
+    pub(crate) fn count_outside(&self) -> Counted<'_> {
+        Counted::new(&self.outside)
+    }
+
+    /// Wakes those who waited for a descriptor that is no longer watched: they look for themselves.
+    pub(crate) fn notify_all(&self, waiting: Vec<Timed>) {
+        for waiter in waiting {
+            self.notify(waiter);
+        }
+    }
+
+    /// Ends a wait on behalf of what runs now; false if it was over.
+    pub(crate) fn notify(&self, waiter: Timed) -> bool {
+        let ended = waiter.block.word.end(waiter.number, State::Notified);
+        if ended == Ended::Asleep {
+            self.ready.push(waiter.block);
+        }
+        ended != Ended::Stale
+    }
+
+    fn forget_slot(&self, slot: u32, generation: u32) {
+        if let Some(poller) = self.poller.get() {
+            let waiting = poller.borrow_mut().forget(crate::poller::SlotKey { slot, generation }, None);
+            self.notify_all(waiting);
+        }
+    }
+
+    // ---- the end ----
+
+    fn end_by_deadlock(&self) {
+        let main = self.main.hub_ref();
+        if let Some(number) = main.word.open_number() {
+            *self.deadlock.borrow_mut() = Some(deadlock::report(self));
+            self.end_wait(Timed { block: main, number }, State::Interrupted);
+        }
+    }
+
+    /// Ends the hub with its thread. Greenlets that wait stay where they are: somebody may hold a pointer into
+    /// their stacks. Those who join them are told.
+    pub(crate) fn end(self) {
+        self.shared.forget();
+        let messages: Vec<Message> = self.shared.inbox.close().collect();
+        let mut left: Vec<HubRef> = self.started.take();
+        left.extend(std::iter::from_fn(|| self.ready.pop()));
+        left.extend(std::iter::from_fn(|| self.urgent.pop()));
+        while let Some(timed) = self.timers.borrow_mut().pop_due(u64::MAX) {
+            left.push(timed.block);
+        }
+        for greenlet in left {
+            if let Some(coroutine) = greenlet.set_coroutine(None) {
+                coroutine.leak();
+            }
+            if greenlet != self.main.hub_ref() {
+                greenlet.abandon();
+            }
+        }
+        drop(messages);
+        // The count that the loop had of the main greenlet.
+        self.main.hub_ref().finish();
+    }
+}
+
+/// What a wait does where the hub cannot simply run others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Switching {
+    Allowed,
+    /// In `no_switch`.
+    Panics,
+    /// In the panic hook, and while the hub itself drops a user's value: the wait blocks the thread.
+    Blocks,
+}
+
+#[cold]
+fn no_switch_here(what: impl std::fmt::Display) -> ! {
+    panic!("a wait inside no_switch: {what}")
+}
+
+/// A time that is as good as forever, and does not overflow the clock: 100 years.
+pub(crate) fn far_away() -> Duration {
+    Duration::from_secs(100 * 365 * 24 * 60 * 60)
+}
+
+/// The deadline that is a `Duration` away, however long it is.
+pub(crate) fn deadline_after(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(timeout.min(far_away())).unwrap_or(now)
+}
+
+/// A range of fresh identifiers, so that most spawns touch nothing shared.
+fn next_ids() -> (u64, u64) {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let start = NEXT.fetch_add(1024, Ordering::Relaxed);
+    (start, start + 1024)
+}
+
+/// One more while it lives.
+pub(crate) struct Counted<'a>(&'a Cell<usize>);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a Cell<usize>) -> Counted<'a> {
+        count.set(count.get() + 1);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// What a coroutine does with each job: the root of every greenlet's stack.
+fn root(suspender: Suspender, message: usize) {
+    // SAFETY: `resume` sends the greenlet that it has just bound, which is unfinished.
+    let greenlet = unsafe { HubRef::from_message(message) };
+    greenlet.local().suspender.set(Some(suspender));
+    greenlet.run();
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        // `end` takes the hub apart; what is left has no destructor that could run a user's code.
+        debug_assert!(mem::take(&mut *self.started.borrow_mut()).is_empty());
+    }
+}

@@ -1,0 +1,571 @@
+//! Waiting for descriptors: `Io`, which stays registered, and waits for descriptors that are only borrowed.
+//!
+//! The loop "try the call; on `WouldBlock` wait; try again" exists once, in [`Io::retry`]. What it knows of readiness, of
+//! edges and budgets stands below it, in the poller's slots; what it is for (a read, an accept) is a closure from above.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::hub::{Hub, deadline_after};
+use crate::poller::{Direction, SlotKey, Watch};
+use crate::shared::{Message, all_hubs};
+use crate::sys;
+use crate::waiter::{Outcome, Reason, Timed};
+
+/// What a descriptor is, which decides what a call tells about the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A connected byte stream (TCP, Unix): a short read or write says that the buffer is empty or full. One greenlet may read
+    /// and one may write at a time; another is told so by an error when it would have to wait.
+    Stream,
+    /// Datagrams, pipes, terminals: only `WouldBlock` says anything. Any number may wait; they are served in order.
+    Datagram,
+    /// A listening socket: watched only while somebody waits. Any number may wait; they are served in order.
+    Listener,
+}
+
+/// A descriptor with its registrations: calls on it wait by themselves.
+///
+/// It is registered with a hub at the first wait there, and stays registered until it is dropped; one that never has to
+/// wait never is. It may be used on several hubs, and be sent from one to another.
+///
+/// # Examples
+///
+/// ```
+/// use greenlet_hub::{Io, Kind, spawn};
+/// use std::io::{Read, Write};
+/// use std::os::unix::net::UnixStream;
+///
+/// let (ours, theirs) = UnixStream::pair()?;
+/// let (ours, theirs) = (Io::new(ours, Kind::Stream)?, Io::new(theirs, Kind::Stream)?);
+/// let reader = spawn(move || {
+///     let mut buf = [0; 16];
+///     ours.read_some_with(16, None, |mut stream| stream.read(&mut buf)).map(|n| buf[..n].to_vec())
+/// });
+/// theirs.write_some_with(5, None, |mut stream| stream.write(b"hello"))?;
+/// assert_eq!(reader.join().unwrap()?, b"hello");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Io<T: AsFd> {
+    // Dropped before the descriptor is closed.
+    registrations: Registrations,
+    io: T,
+}
+
+impl<T: AsFd> Io<T> {
+    /// Takes a descriptor over, and makes it non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// If the descriptor cannot be made non-blocking.
+    pub fn new(io: T, kind: Kind) -> io::Result<Io<T>> {
+        sys::set_nonblocking(io.as_fd())?;
+        Ok(Io::from_nonblocking(io, kind))
+    }
+
+    /// Takes over a descriptor that is non-blocking already: no system call.
+    pub fn from_nonblocking(io: T, kind: Kind) -> Io<T> {
+        Io { registrations: Registrations::new(io.as_fd().as_raw_fd(), kind), io }
+    }
+
+    /// The descriptor's owner, for calls that never wait.
+    pub fn get_ref(&self) -> &T {
+        &self.io
+    }
+
+    /// Lets go of the registrations and gives the descriptor's owner back, still non-blocking.
+    pub fn into_inner(self) -> T {
+        let Io { registrations, io } = self;
+        registrations.stays_open.store(true, Ordering::Relaxed);
+        drop(registrations);
+        io
+    }
+
+    /// Notes that the descriptor was duplicated, so that closing this one is not enough to end its registrations.
+    pub fn mark_duplicated(&self) {
+        self.registrations.stays_open.store(true, Ordering::Relaxed);
+    }
+
+    /// Calls `op`, which reads or accepts; as long as it returns `WouldBlock`, waits until the descriptor is readable and
+    /// calls it again. `timeout` bounds the time that this call waits.
+    ///
+    /// # Errors
+    ///
+    /// What `op` returns; `WouldBlock` when the timeout has passed, as std's sockets have it; `ResourceBusy` if another greenlet is
+    /// waiting to read the same [`Kind::Stream`].
+    ///
+    /// # Panics
+    ///
+    /// If it must wait inside [`no_switch`](crate::no_switch()); to unwind when the greenlet is interrupted.
+    pub fn read_with<R>(&self, timeout: Option<Duration>, op: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        self.retry(Direction::Read, timeout, op, |_| false)
+    }
+
+    /// As [`read_with`](Io::read_with), for a call that writes.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_with`](Io::read_with).
+    ///
+    /// # Panics
+    ///
+    /// As [`read_with`](Io::read_with).
+    pub fn write_with<R>(&self, timeout: Option<Duration>, op: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        self.retry(Direction::Write, timeout, op, |_| false)
+    }
+
+    /// As [`read_with`](Io::read_with), for a read into `len` bytes that takes them out of a stream: one that returns fewer
+    /// has emptied the socket's buffer, which spares the next read a system call.
+    ///
+    /// Not for peeking, nor for calls that carry ancillary data.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_with`](Io::read_with).
+    ///
+    /// # Panics
+    ///
+    /// As [`read_with`](Io::read_with).
+    pub fn read_some_with(
+        &self,
+        len: usize,
+        timeout: Option<Duration>,
+        op: impl FnMut(&T) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.retry(Direction::Read, timeout, op, |&moved| moved != 0 && moved < len)
+    }
+
+    /// As [`read_some_with`](Io::read_some_with), for a write of `len` bytes to a stream.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_with`](Io::read_with).
+    ///
+    /// # Panics
+    ///
+    /// As [`read_with`](Io::read_with).
+    pub fn write_some_with(
+        &self,
+        len: usize,
+        timeout: Option<Duration>,
+        op: impl FnMut(&T) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.retry(Direction::Write, timeout, op, |&moved| moved != 0 && moved < len)
+    }
+
+    /// Waits until the descriptor is writable, as after a connect that is in progress. False: the timeout has passed.
+    ///
+    /// # Errors
+    ///
+    /// `ResourceBusy` if another greenlet is waiting to write the same [`Kind::Stream`].
+    ///
+    /// # Panics
+    ///
+    /// As [`read_with`](Io::read_with).
+    pub fn wait_writable(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        Hub::with(|hub| self.wait(hub, Direction::Write, timeout.map(deadline_after), false))
+    }
+
+    /// The loop under every call.
+    #[inline]
+    fn retry<R>(
+        &self,
+        direction: Direction,
+        timeout: Option<Duration>,
+        mut op: impl FnMut(&T) -> io::Result<R>,
+        emptied: impl FnOnce(&R) -> bool,
+    ) -> io::Result<R> {
+        Hub::with(|hub| {
+            hub.spend_budget();
+            let mut deadline = None;
+            let mut waited = false;
+            loop {
+                let slot = self.registrations.find(hub);
+                if slot.is_none_or(|slot| slot.is_ready(hub, direction)) {
+                    match op(&self.io) {
+                        Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                            if let Some(slot) = slot {
+                                slot.clear(hub, direction);
+                            }
+                        }
+                        result => {
+                            if let (Some(slot), Ok(moved)) = (slot, &result) {
+                                if self.registrations.kind == Kind::Listener {
+                                    slot.clear(hub, direction);
+                                } else if self.registrations.kind == Kind::Stream && emptied(moved) {
+                                    slot.clear_after_short(hub, direction);
+                                }
+                                if waited {
+                                    slot.pass_on(hub, direction);
+                                }
+                            }
+                            return result;
+                        }
+                    }
+                }
+                // The clock is read only by a call that has to wait.
+                let deadline = *deadline.get_or_insert_with(|| timeout.map(deadline_after));
+                if !self.wait(hub, direction, deadline, waited)? {
+                    return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+                }
+                waited = true;
+            }
+        })
+    }
+
+    /// Waits once; false at the deadline. `again`: it was woken before and found nothing, and keeps its place.
+    fn wait(&self, hub: &Hub, direction: Direction, deadline: Option<Instant>, again: bool) -> io::Result<bool> {
+        let _turn = self.registrations.occupy(direction)?;
+        let fd = self.io.as_fd();
+        match self.registrations.find_or_register(hub, fd) {
+            Ok(slot) => hub.wait_for_slot(slot.key, fd, direction, deadline, again),
+            // Regular files cannot be watched: they are always ready.
+            Err(err) if err.raw_os_error() == Some(libc::EPERM) => Ok(true),
+            Err(err) => Err(err),
+        }
+    }
+}
+
+impl<T: AsFd + fmt::Debug> fmt::Debug for Io<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Io").field(&self.io).finish()
+    }
+}
+
+impl<T: AsFd> AsFd for Io<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.io.as_fd()
+    }
+}
+
+/// On which hubs a descriptor is registered, and as what.
+struct Registrations {
+    fd: RawFd,
+    kind: Kind,
+    /// Somebody waits to read (1), to write (2): of a stream only one each may.
+    occupied: AtomicU8,
+    stays_open: AtomicBool,
+    has_more: AtomicBool,
+    /// The first hub's number and the slot there; 0: none yet.
+    first: AtomicU64,
+    first_generation: AtomicU32,
+    /// Further hubs on which it has waited.
+    more: Mutex<Vec<(u32, SlotKey)>>,
+}
+
+/// A registration on the hub that runs now.
+#[derive(Clone, Copy)]
+struct Registered {
+    key: SlotKey,
+}
+
+impl Registrations {
+    fn new(fd: RawFd, kind: Kind) -> Registrations {
+        Registrations {
+            fd,
+            kind,
+            occupied: AtomicU8::new(0),
+            stays_open: AtomicBool::new(false),
+            has_more: AtomicBool::new(false),
+            first: AtomicU64::new(0),
+            first_generation: AtomicU32::new(0),
+            more: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The registration on this hub. On the first hub that takes two loads.
+    #[inline]
+    fn find(&self, hub: &Hub) -> Option<Registered> {
+        let first = self.first.load(Ordering::Acquire);
+        let id = hub.shared().id;
+        if (first >> 32) as u32 == id {
+            let generation = self.first_generation.load(Ordering::Relaxed);
+            return Some(Registered { key: SlotKey { slot: first as u32, generation } });
+        }
+        if self.has_more.load(Ordering::Acquire) { self.find_further(id) } else { None }
+    }
+
+    #[cold]
+    fn find_further(&self, id: u32) -> Option<Registered> {
+        self.more().iter().find(|(hub, _)| *hub == id).map(|&(_, key)| Registered { key })
+    }
+
+    fn find_or_register(&self, hub: &Hub, fd: BorrowedFd<'_>) -> io::Result<Registered> {
+        if let Some(found) = self.find(hub) {
+            return Ok(found);
+        }
+        let watch = if self.kind == Kind::Listener { Watch::EachWait } else { Watch::Edge };
+        let key = hub.poller()?.borrow_mut().register(fd, watch)?;
+        let id = hub.shared().id;
+        let mut more = self.more();
+        // Under the lock, so that two hubs do not both become the first.
+        if self.first.load(Ordering::Relaxed) == 0 {
+            self.first_generation.store(key.generation, Ordering::Relaxed);
+            self.first.store((u64::from(id) << 32) | u64::from(key.slot), Ordering::Release);
+        } else {
+            more.push((id, key));
+            self.has_more.store(true, Ordering::Release);
+        }
+        Ok(Registered { key })
+    }
+
+    fn more(&self) -> MutexGuard<'_, Vec<(u32, SlotKey)>> {
+        self.more.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one direction of a stream for a wait; an error if somebody has it.
+    fn occupy(&self, direction: Direction) -> io::Result<Option<Turn<'_>>> {
+        if self.kind != Kind::Stream {
+            return Ok(None);
+        }
+        let (bit, text) = match direction {
+            Direction::Read => (1, "another greenlet is already reading this stream"),
+            Direction::Write => (2, "another greenlet is already writing this stream"),
+        };
+        if self.occupied.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
+        }
+        Ok(Some(Turn { occupied: &self.occupied, bit }))
+    }
+}
+
+impl Drop for Registrations {
+    fn drop(&mut self) {
+        let first = *self.first.get_mut();
+        if first == 0 {
+            return;
+        }
+        let key = SlotKey { slot: first as u32, generation: *self.first_generation.get_mut() };
+        let more = std::mem::take(self.more.get_mut().unwrap_or_else(PoisonError::into_inner));
+        for (id, key) in std::iter::once(((first >> 32) as u32, key)).chain(more) {
+            let here = Hub::try_with(|hub| {
+                let own = hub.shared().id == id;
+                if own && let Some(poller) = hub.made_poller() {
+                    // SAFETY: the descriptor's owner is dropped after this, so it is open.
+                    let fd = unsafe { BorrowedFd::borrow_raw(self.fd) };
+                    let open = (*self.stays_open.get_mut()).then_some(fd);
+                    let waiting = poller.borrow_mut().forget(key, open);
+                    hub.notify_all(waiting);
+                }
+                own
+            });
+            if here != Some(true) {
+                // Left before the descriptor is closed: so before its number can be another's on that hub.
+                let hub = all_hubs().iter().find(|hub| hub.id == id).cloned();
+                if let Some(hub) = hub {
+                    hub.send(Message::Forget { slot: key.slot, generation: key.generation });
+                }
+            }
+        }
+    }
+}
+
+/// One direction of a stream, taken for a wait.
+struct Turn<'a> {
+    occupied: &'a AtomicU8,
+    bit: u8,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.occupied.fetch_and(!self.bit, Ordering::Relaxed);
+    }
+}
+
+impl Registered {
+    #[inline]
+    fn is_ready(self, hub: &Hub, direction: Direction) -> bool {
+        // A registration on this hub means that it has a poller.
+        hub.made_poller().is_none_or(|poller| poller.borrow_mut().is_ready(self.key.slot, direction))
+    }
+
+    fn clear(self, hub: &Hub, direction: Direction) {
+        if let Some(poller) = hub.made_poller() {
+            poller.borrow_mut().clear(self.key.slot, direction);
+        }
+    }
+
+    fn clear_after_short(self, hub: &Hub, direction: Direction) {
+        if let Some(poller) = hub.made_poller() {
+            poller.borrow_mut().clear_after_short(self.key.slot, direction);
+        }
+    }
+
+    fn pass_on(self, hub: &Hub, direction: Direction) {
+        hub.pass_on(self.key, direction);
+    }
+}
+
+impl Hub {
+    /// Waits for an event of a slot; false at the deadline.
+    fn wait_for_slot(
+        &self,
+        key: SlotKey,
+        fd: BorrowedFd<'_>,
+        direction: Direction,
+        deadline: Option<Instant>,
+        again: bool,
+    ) -> io::Result<bool> {
+        let block = self.current();
+        let number = block.word.begin();
+        let reason = match direction {
+            Direction::Read => "input on descriptor",
+            Direction::Write => "output on descriptor",
+        };
+        block.local().reason.set(Reason::with_number(reason, fd.as_raw_fd() as u32));
+        let _watching = self.watch();
+        let entry = Entry { hub: self, key, direction, waiter: Timed { block, number } };
+        let poller = self.poller()?;
+        poller.borrow_mut().push(key.slot, direction, entry.waiter, again)?;
+        let outcome = self.wait(number, deadline);
+        // An entry that is still there goes before anything else may happen.
+        drop(entry);
+        match outcome {
+            Outcome::Notified => Ok(true),
+            Outcome::TimedOut => Ok(false),
+            Outcome::Interrupted(interrupted) => {
+                if interrupted.was_notified() {
+                    self.pass_on(key, direction);
+                }
+                interrupted.raise()
+            }
+        }
+    }
+
+    /// Lets the next one look, if the descriptor is still ready.
+    fn pass_on(&self, key: SlotKey, direction: Direction) {
+        while let Some(next) = self.made_poller().and_then(|poller| poller.borrow_mut().pass_on(key, direction)) {
+            if self.notify(next) {
+                break;
+            }
+        }
+    }
+}
+
+/// A wait that stands in a slot. It holds a plain pointer to its greenlet, so it must be gone when the wait is, however that ends.
+struct Entry<'a> {
+    hub: &'a Hub,
+    key: SlotKey,
+    direction: Direction,
+    waiter: Timed,
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        if let Some(poller) = self.hub.made_poller() {
+            poller.borrow_mut().remove(self.key, self.direction, self.waiter);
+        }
+        // In case the wait was never slept: then it must not be found open.
+        self.waiter.block.word.cancel(self.waiter.number);
+    }
+}
+
+/// Waits until the descriptor is readable (or at its end, or in error). Always switches, unless it is a regular file.
+///
+/// The descriptor is registered for this one wait, or shares the registration that its [`Io`] has on this hub. Several may
+/// wait for the same descriptor; all of them are woken.
+///
+/// # Errors
+///
+/// What the operating system's poller says of the descriptor.
+///
+/// # Panics
+///
+/// Inside [`no_switch`](crate::no_switch()); to unwind when the greenlet is interrupted.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::{Read, Write};
+///
+/// let (mut ours, mut theirs) = std::io::pipe()?;
+/// let writer = greenlet_hub::spawn(move || theirs.write_all(b"x"));
+/// greenlet_hub::wait_readable(&ours)?; // the writer runs meanwhile
+/// let mut byte = [0];
+/// ours.read_exact(&mut byte)?;
+/// assert_eq!(&byte, b"x");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn wait_readable(fd: impl AsFd) -> io::Result<()> {
+    wait_borrowed(fd.as_fd(), Direction::Read, None).map(drop)
+}
+
+/// Waits until the descriptor is readable, at the most for `timeout`; says whether it is.
+///
+/// # Errors
+///
+/// As [`wait_readable`].
+///
+/// # Panics
+///
+/// As [`wait_readable`].
+pub fn wait_readable_timeout(fd: impl AsFd, timeout: Duration) -> io::Result<bool> {
+    wait_borrowed(fd.as_fd(), Direction::Read, Some(deadline_after(timeout)))
+}
+
+/// Waits until the descriptor is writable (or in error). Always switches, unless it is a regular file. See [`wait_readable`].
+///
+/// # Errors
+///
+/// As [`wait_readable`].
+///
+/// # Panics
+///
+/// As [`wait_readable`].
+pub fn wait_writable(fd: impl AsFd) -> io::Result<()> {
+    wait_borrowed(fd.as_fd(), Direction::Write, None).map(drop)
+}
+
+/// Waits until the descriptor is writable, at the most for `timeout`; says whether it is.
+///
+/// # Errors
+///
+/// As [`wait_readable`].
+///
+/// # Panics
+///
+/// As [`wait_readable`].
+pub fn wait_writable_timeout(fd: impl AsFd, timeout: Duration) -> io::Result<bool> {
+    wait_borrowed(fd.as_fd(), Direction::Write, Some(deadline_after(timeout)))
+}
+
+fn wait_borrowed(fd: BorrowedFd<'_>, direction: Direction, deadline: Option<Instant>) -> io::Result<bool> {
+    Hub::with(|hub| {
+        // A descriptor of that number may have been let go of on another thread: that is told before it is looked up here.
+        hub.drain_inbox();
+        let borrowed = hub.poller()?.borrow_mut().borrow(fd);
+        let (key, owned) = match borrowed {
+            Err(err) if err.raw_os_error() == Some(libc::EPERM) => return Ok(true),
+            borrowed => borrowed?,
+        };
+        let _loan = Loan { hub, key, fd };
+        // The owner's slot tells changes only, so what is ready now has to be asked.
+        if owned && sys::is_ready(fd, direction == Direction::Write)? {
+            return Ok(true);
+        }
+        let ready = hub.wait_for_slot(key, fd, direction, deadline, false)?;
+        if owned && ready {
+            hub.pass_on(key, direction);
+        }
+        Ok(ready)
+    })
+}
+
+/// A slot that is used for one borrowed wait.
+struct Loan<'a> {
+    hub: &'a Hub,
+    key: SlotKey,
+    fd: BorrowedFd<'a>,
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        if let Some(poller) = self.hub.made_poller() {
+            poller.borrow_mut().give_back(self.key, self.fd);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The event loop of the greenlet runtime: hubs, greenlets, waits, timers and descriptors.
+//!
+//! Each OS thread has a *hub*: an event loop and a queue of ready *greenlets*. A greenlet that must wait begins a [`Wait`],
+//! leaves its [`Waiter`] with whatever will end it, and switches to the hub, which runs the others. There is no `run()`: the
+//! thread's own stack is the *main greenlet*, and when it waits it runs the hub until its wait is over.
+//!
+//! This crate is what the primitives (`sync`), the sockets (`net`) and patching are built on, through its public API alone.
+//! Applications use the facade, `greenlet`.
+//!
+//! # Examples
+//!
+//! ```
+//! use greenlet_hub::{joinall, spawn, yield_now};
+//! use std::{cell::RefCell, rc::Rc};
+//!
+//! let trace = Rc::new(RefCell::new(Vec::new()));
+//! let greenlets: Vec<_> = (0..2)
+//!     .map(|i| {
+//!         let trace = Rc::clone(&trace);
+//!         spawn(move || {
+//!             trace.borrow_mut().push(format!("{i} begins"));
+//!             yield_now();
+//!             trace.borrow_mut().push(format!("{i} ends"));
+//!         })
+//!     })
+//!     .collect();
+//! joinall(greenlets);
+//! assert_eq!(*trace.borrow(), ["0 begins", "1 begins", "0 ends", "1 ends"]);
+//! ```
+//!
+//! # One hole
+//!
+//! A greenlet shares its thread's thread-locals with the others of its hub. Crates that keep a pointer in a thread-local for the
+//! length of a closure (`scoped_tls` and what uses it) assume one stack a thread: if greenlets interleave inside such
+//! closures, the pointer dangles. Call such code inside [`no_switch()`], where a wait panics instead.
+
+#![cfg_attr(
+    greenlet_loom,
+    allow(dead_code, unused_imports, reason = "loom checks two modules; the rest is not run under it")
+)]
+
+mod sleep;
+mod greenlet;
+mod handle;
+mod io;
+mod resolve;
+mod wait_list;
+mod waiter;
+
+mod block;
+mod interrupt;
+mod word;
+
+mod hub;
+mod current;
+mod deadlock;
+mod overflow;
+mod panics;
+mod poller;
+mod queue;
+mod timers;
+
+mod atomics;
+mod inbox;
+mod shared;
+mod sys;
+
+pub use greenlet::{Builder, Greenlet, JoinError, JoinHandle, current, joinall, spawn, spawn_later};
+pub use handle::Handle;
+pub use io::{Io, Kind, wait_readable, wait_readable_timeout, wait_writable, wait_writable_timeout};
+pub use resolve::lookup_host;
+pub use sleep::{no_switch, sleep, sleep_until, yield_now};
+pub use wait_list::WaitList;
+pub use waiter::{Interrupted, Outcome, Reason, Wait, Waiter};

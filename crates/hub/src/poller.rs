@@ -1,0 +1,328 @@
+//! The descriptors that a hub watches: one slot each, with cached readiness and those who wait.
+//!
+//! A descriptor that a hub owns ([`Io`](crate::Io)) is registered once, at its first wait, for both directions and
+//! edge-triggered. From then on the slot knows whether a call is worth its system call:
+//!
+//! * an event **sets** the bit of its direction,
+//! * `WouldBlock` **clears** it, and on streams so does a short read or write: the buffer was emptied (or filled).
+//!   Unless the last event said that the peer has hung up: data and end of file that came together make *one*
+//!   edge, and after a short read the end of file must still be read.
+//!
+//! Listeners and descriptors that are only borrowed are asked for *once*: the kernel tells one event and then keeps
+//! quiet until somebody waits again, so neither a full pool nor a forgotten duplicate makes the loop spin.
+//!
+//! The `key` of an event is slot and generation; an event for a descriptor that was closed, whose slot may be
+//! another's by now, is dropped.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use crate::sys::{Event, Interest, Poll, WAKE_KEY};
+use crate::waiter::Timed;
+
+/// Which way data goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read,
+    Write,
+}
+
+/// How a slot's descriptor is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// Owned; edge-triggered, registered for good.
+    Edge,
+    /// Owned; asked anew for each wait (listeners).
+    EachWait,
+    /// Only borrowed, and by so many waits: registered as long as there are any.
+    Borrowed(u32),
+}
+
+/// One direction of a slot.
+#[derive(Default)]
+struct Side {
+    /// Whether a call may succeed, as far as is known.
+    ready: bool,
+    first: Option<Timed>,
+    /// Almost always there is one waiter at the most.
+    rest: Option<Box<VecDeque<Timed>>>,
+}
+
+struct Slot {
+    read: Side,
+    write: Side,
+    fd: RawFd,
+    generation: u32,
+    hung_up: bool,
+    watch: Watch,
+}
+
+/// A slot as its users know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SlotKey {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+impl SlotKey {
+    fn to_bits(self) -> u64 {
+        (u64::from(self.generation) << 32) | u64::from(self.slot)
+    }
+
+    fn from_bits(key: u64) -> SlotKey {
+        SlotKey { slot: key as u32, generation: (key >> 32) as u32 }
+    }
+}
+
+const GENERATIONS: u32 = (1 << 31) - 1;
+const NO_SLOT: u32 = u32::MAX;
+
+/// The slots of a hub and the operating system's poller.
+pub(crate) struct Poller {
+    poll: Poll,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// The slot of each descriptor number, so that borrowed descriptors find one that is there already.
+    by_fd: Vec<u32>,
+}
+
+impl Poller {
+    pub(crate) fn new(poll: Poll) -> Poller {
+        Poller { poll, slots: Vec::new(), free: Vec::new(), by_fd: Vec::new() }
+    }
+
+    /// Registers a descriptor that its owner keeps open until [`forget`](Poller::forget).
+    pub(crate) fn register(&mut self, fd: BorrowedFd<'_>, watch: Watch) -> io::Result<SlotKey> {
+        let number = fd.as_raw_fd();
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => {
+                let sides = (Side::default(), Side::default());
+                let slot = Slot { read: sides.0, write: sides.1, fd: -1, generation: 0, hung_up: false, watch };
+                self.slots.push(slot);
+                (self.slots.len() - 1) as u32
+            }
+        };
+        let slot = &mut self.slots[index as usize];
+        (slot.fd, slot.hung_up, slot.watch) = (number, false, watch);
+        // Edge-triggered registration tells at once what is ready, so a slot begins with nothing known. What is asked
+        // anew for each wait may be tried first.
+        let ready = watch == Watch::EachWait;
+        (slot.read.ready, slot.write.ready) = (ready, ready);
+        let key = SlotKey { slot: index, generation: slot.generation };
+        let interest = match watch {
+            Watch::Edge => Interest::Edge,
+            Watch::EachWait | Watch::Borrowed(_) => Interest::Once { read: false, write: false },
+        };
+        if let Err(err) = self.poll.add(fd, key.to_bits(), interest) {
+            self.release(index);
+            return Err(err);
+        }
+        let number = number as usize;
+        if self.by_fd.len() <= number {
+            self.by_fd.resize(number + 1, NO_SLOT);
+        }
+        self.by_fd[number] = index;
+        Ok(key)
+    }
+
+    /// Lets go of a registration; those who still wait look again. `open`: the descriptor stays open, or has duplicates
+    /// that do, so the kernel has to be told. Returns who is to be woken.
+    pub(crate) fn forget(&mut self, key: SlotKey, open: Option<BorrowedFd<'_>>) -> Vec<Timed> {
+        let Some(slot) = self.slot_of(key) else { return Vec::new() };
+        let mut waiting = Vec::new();
+        for side in [&mut slot.read, &mut slot.write] {
+            waiting.extend(side.first.take());
+            waiting.extend(side.rest.take().into_iter().flat_map(|rest| *rest));
+        }
+        let number = slot.fd as usize;
+        if self.by_fd.get(number) == Some(&key.slot) {
+            self.by_fd[number] = NO_SLOT;
+        }
+        if let Some(fd) = open {
+            // It may be gone from the poller already; then there is nothing to tell.
+            let _ = self.poll.delete(fd);
+        }
+        self.release(key.slot);
+        waiting
+    }
+
+    fn release(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        // Wrapped below the bit that the hub's own key has.
+        slot.generation = if slot.generation == GENERATIONS - 1 { 0 } else { slot.generation + 1 };
+        slot.fd = -1;
+        self.free.push(index);
+    }
+
+    fn slot_of(&mut self, key: SlotKey) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(key.slot as usize)?;
+        (slot.generation == key.generation && slot.fd >= 0).then_some(slot)
+    }
+
+    /// The slot of an owned descriptor; its owner keeps the registration, so it is there.
+    #[inline]
+    fn slot(&mut self, index: u32) -> &mut Slot {
+        &mut self.slots[index as usize]
+    }
+
+    /// Whether a call is worth trying.
+    #[inline]
+    pub(crate) fn is_ready(&mut self, index: u32, direction: Direction) -> bool {
+        self.slot(index).side(direction).ready
+    }
+
+    /// Notes that a call said `WouldBlock`, or that a listener has given one connection.
+    #[inline]
+    pub(crate) fn clear(&mut self, index: u32, direction: Direction) {
+        self.slot(index).side(direction).ready = false;
+    }
+
+    /// Notes that a call on a stream moved less than it was given room for.
+    #[inline]
+    pub(crate) fn clear_after_short(&mut self, index: u32, direction: Direction) {
+        let slot = self.slot(index);
+        if crate::sys::HANG_UP_IS_TOLD && !slot.hung_up && slot.watch == Watch::Edge {
+            slot.side(direction).ready = false;
+        }
+    }
+
+    /// Puts a wait into a slot, and asks the kernel where each wait has to. `first`: before those who wait already.
+    pub(crate) fn push(&mut self, index: u32, direction: Direction, waiter: Timed, first: bool) -> io::Result<()> {
+        let slot = self.slot(index);
+        slot.side(direction).push(waiter, first);
+        if slot.watch != Watch::Edge { self.ask(index) } else { Ok(()) }
+    }
+
+    /// Takes a wait out of a slot that ended otherwise than by an event.
+    pub(crate) fn remove(&mut self, key: SlotKey, direction: Direction, waiter: Timed) {
+        if let Some(slot) = self.slot_of(key) {
+            slot.side(direction).remove(waiter);
+        }
+    }
+
+    /// The next who waits in that direction, if the descriptor is still ready: a notification is passed on to it.
+    pub(crate) fn pass_on(&mut self, key: SlotKey, direction: Direction) -> Option<Timed> {
+        let side = self.slot_of(key)?.side(direction);
+        if side.ready { side.pop() } else { None }
+    }
+
+    /// Asks for one event of the directions in which somebody waits.
+    fn ask(&mut self, index: u32) -> io::Result<()> {
+        let slot = &self.slots[index as usize];
+        let interest = Interest::Once { read: slot.read.is_waited_for(), write: slot.write.is_waited_for() };
+        let key = SlotKey { slot: index, generation: slot.generation };
+        // SAFETY: the descriptor is open: its owner forgets the slot first, and a borrowed one is borrowed by its waiters.
+        let fd = unsafe { BorrowedFd::borrow_raw(slot.fd) };
+        self.poll.modify(fd, key.to_bits(), interest)
+    }
+
+    /// Finds or makes the slot for a descriptor that is only borrowed. True: it is a slot of its owner's.
+    pub(crate) fn borrow(&mut self, fd: BorrowedFd<'_>) -> io::Result<(SlotKey, bool)> {
+        let index = self.by_fd.get(fd.as_raw_fd() as usize).copied().unwrap_or(NO_SLOT);
+        if index == NO_SLOT {
+            return Ok((self.register(fd, Watch::Borrowed(1))?, false));
+        }
+        let slot = self.slot(index);
+        let key = SlotKey { slot: index, generation: slot.generation };
+        if let Watch::Borrowed(users) = &mut slot.watch {
+            *users += 1;
+            return Ok((key, false));
+        }
+        Ok((key, true))
+    }
+
+    /// The end of a borrowed wait; the last one takes the registration away.
+    pub(crate) fn give_back(&mut self, key: SlotKey, fd: BorrowedFd<'_>) {
+        let Some(slot) = self.slot_of(key) else { return };
+        if let Watch::Borrowed(users) = &mut slot.watch {
+            *users -= 1;
+            if *users == 0 {
+                self.forget(key, Some(fd));
+            }
+        }
+    }
+
+    /// Asks the kernel what has happened, and hands out those whose waits that ends.
+    pub(crate) fn poll(&mut self, timeout: Option<Duration>, mut ready: impl FnMut(Timed)) {
+        let count = self.poll.wait(timeout).unwrap_or_else(|err| panic!("the poller failed: {err}"));
+        for index in 0..count {
+            let event = self.poll.event(index);
+            if event.key != WAKE_KEY {
+                self.dispatch(event, &mut ready);
+            }
+        }
+    }
+
+    fn dispatch(&mut self, event: Event, ready: &mut impl FnMut(Timed)) {
+        let key = SlotKey::from_bits(event.key);
+        let Some(slot) = self.slot_of(key) else { return };
+        slot.hung_up = event.hung_up;
+        let all = matches!(slot.watch, Watch::Borrowed(_));
+        for (side, is_ready) in [(&mut slot.read, event.readable), (&mut slot.write, event.writable)] {
+            if is_ready {
+                side.ready = true;
+                while let Some(waiter) = side.pop() {
+                    ready(waiter);
+                    // Borrowers only wait and cannot pass it on: all of them look. Users of an owned descriptor do.
+                    if !all {
+                        break;
+                    }
+                }
+            }
+        }
+        if slot.watch != Watch::Edge && (slot.read.is_waited_for() || slot.write.is_waited_for()) {
+            // The one event is used up and others still wait. Should the kernel refuse, they have to look for themselves.
+            if self.ask(key.slot).is_err() {
+                let slot = self.slot(key.slot);
+                while let Some(waiter) = slot.read.pop().or_else(|| slot.write.pop()) {
+                    ready(waiter);
+                }
+            }
+        }
+    }
+}
+
+impl Slot {
+    #[inline]
+    fn side(&mut self, direction: Direction) -> &mut Side {
+        match direction {
+            Direction::Read => &mut self.read,
+            Direction::Write => &mut self.write,
+        }
+    }
+}
+
+impl Side {
+    fn push(&mut self, waiter: Timed, first: bool) {
+        if first && let Some(second) = self.first.take() {
+            self.rest.get_or_insert_default().push_front(second);
+        }
+        if self.first.is_none() {
+            self.first = Some(waiter);
+        } else {
+            self.rest.get_or_insert_default().push_back(waiter);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Timed> {
+        let first = self.first.take()?;
+        self.first = self.rest.as_mut().and_then(|rest| rest.pop_front());
+        Some(first)
+    }
+
+    fn remove(&mut self, waiter: Timed) {
+        let same = |other: &Timed| other.block == waiter.block && other.number == waiter.number;
+        if self.first.as_ref().is_some_and(same) {
+            self.pop();
+        } else if let Some(rest) = &mut self.rest {
+            rest.retain(|other| !same(other));
+        }
+    }
+
+    fn is_waited_for(&self) -> bool {
+        self.first.is_some()
+    }
+}

@@ -1,0 +1,53 @@
+//! The run queue: greenlets that are ready, first in, first out.
+
+use std::cell::Cell;
+
+use crate::block::HubRef;
+
+/// A queue that is linked through the greenlets' own blocks: it never allocates, and a greenlet is in one queue at the most.
+///
+/// That holds because only the one who ends a wait (or a spawn, or a yield) pushes, and the next wait begins after the pop.
+#[derive(Default)]
+pub(crate) struct RunQueue {
+    head: Cell<Option<HubRef>>,
+    tail: Cell<Option<HubRef>>,
+}
+
+impl RunQueue {
+    #[inline]
+    pub(crate) fn push(&self, greenlet: HubRef) {
+        debug_assert!(greenlet.local().next.get().is_none() && self.tail.get() != Some(greenlet), "in a queue twice");
+        match self.tail.replace(Some(greenlet)) {
+            Some(last) => last.local().next.set(Some(greenlet)),
+            None => self.head.set(Some(greenlet)),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<HubRef> {
+        let first = self.head.get()?;
+        let next = first.local().next.take();
+        self.head.set(next);
+        if next.is_none() {
+            self.tail.set(None);
+        }
+        Some(first)
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.get().is_none()
+    }
+
+    /// Takes one greenlet out, wherever it stands.
+    pub(crate) fn remove(&self, greenlet: HubRef) {
+        let others = RunQueue::default();
+        while let Some(other) = self.pop() {
+            if other != greenlet {
+                others.push(other);
+            }
+        }
+        self.head.swap(&others.head);
+        self.tail.swap(&others.tail);
+    }
+}

@@ -1,0 +1,69 @@
+//! What differs from platform to platform: the poller's system calls, eventfd, counting threads.
+//!
+//! Together with the files that ARCHITECTURE.md names, the only place of the crate with `unsafe` code.
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod linux;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) use linux::*;
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod other;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) use other::*;
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+/// What a registration asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interest {
+    /// Both directions, told once each time something new happens.
+    Edge,
+    /// The given directions, told once and then no more until it is asked again.
+    Once { read: bool, write: bool },
+}
+
+/// What the poller has seen of one descriptor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    pub(crate) key: u64,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// The peer has shut down its side, or the connection is gone: the end may have come together with data.
+    pub(crate) hung_up: bool,
+}
+
+/// The key that is not a descriptor's: the hub's own eventfd.
+pub(crate) const WAKE_KEY: u64 = u64::MAX >> 1;
+
+/// Asks the kernel whether the descriptor is ready now, without waiting.
+pub(crate) fn is_ready(fd: BorrowedFd<'_>, write: bool) -> io::Result<bool> {
+    let events = if write { libc::POLLOUT } else { libc::POLLIN };
+    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    // SAFETY: one valid entry.
+    let res = unsafe { libc::poll(&raw mut entry, 1, 0) };
+    check(res).map(|ready| ready > 0)
+}
+
+/// Makes the descriptor's calls return `WouldBlock` instead of blocking the thread.
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let fd = fd.as_raw_fd();
+    // SAFETY: a call with plain integers on a descriptor that is borrowed, hence open.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
+    if flags & libc::O_NONBLOCK == 0 {
+        // SAFETY: as above.
+        check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
+    }
+    Ok(())
+}
+
+fn check(res: libc::c_int) -> io::Result<libc::c_int> {
+    if res == -1 { Err(io::Error::last_os_error()) } else { Ok(res) }
+}
+
+/// Milliseconds for the calls that know nothing finer, rounded up, so that no timer fires early.
+fn round_up_to_millis(timeout: Duration) -> libc::c_int {
+    timeout.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(libc::c_int::MAX)
+}

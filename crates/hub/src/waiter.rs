@@ -1,0 +1,234 @@
+//! The one primitive: a [`Wait`] of the running greenlet, and the [`Waiter`]s that can end it.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::block::{BlockRef, HubRef};
+use crate::hub::Hub;
+use crate::word::{Ended, State};
+
+/// What a greenlet waits for, as dumps and the deadlock report print it.
+///
+/// # Examples
+///
+/// ```
+/// use greenlet_hub::Reason;
+///
+/// assert_eq!(Reason::new("event").to_string(), "event");
+/// assert_eq!(Reason::with_number("read of descriptor", 7).to_string(), "read of descriptor 7");
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Reason {
+    text: &'static str,
+    number: Option<u32>,
+}
+
+impl Reason {
+    /// A reason that is told by its name.
+    pub const fn new(text: &'static str) -> Reason {
+        Reason { text, number: None }
+    }
+
+    /// A reason with the number of the thing, such as a descriptor.
+    pub const fn with_number(text: &'static str, number: u32) -> Reason {
+        Reason { text, number: Some(number) }
+    }
+}
+
+impl Default for Reason {
+    fn default() -> Reason {
+        Reason::new("its turn")
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text)?;
+        self.number.map_or(Ok(()), |number| write!(f, " {number}"))
+    }
+}
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a wait that was notified and does not use it has to pass it on"]
+pub enum Outcome {
+    /// By [`Waiter::notify`].
+    Notified,
+    /// By its deadline.
+    TimedOut,
+    /// The greenlet is to unwind. The caller puts right what it must, then calls [`Interrupted::raise`].
+    Interrupted(Interrupted),
+}
+
+/// The duty to unwind: see [`Outcome::Interrupted`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interrupted {
+    notified: bool,
+    // Not `Send`: the interrupt is that of the running greenlet.
+    marker: PhantomData<*mut ()>,
+}
+
+impl Interrupted {
+    pub(crate) fn new(notified: bool) -> Interrupted {
+        Interrupted { notified, marker: PhantomData }
+    }
+
+    /// Whether a notification came as well, which is then for somebody else.
+    pub fn was_notified(&self) -> bool {
+        self.notified
+    }
+
+    /// Unwinds the running greenlet.
+    ///
+    /// # Panics
+    ///
+    /// Always: that is what it is for. The panic hook is not called. A deadlock is raised as an ordinary panic.
+    pub fn raise(self) -> ! {
+        Hub::with(|hub| hub.raise())
+    }
+}
+
+/// One wait of the running greenlet (or of a thread's own stack), begun but not yet slept.
+///
+/// # Examples
+///
+/// A one-shot gate between threads:
+///
+/// ```
+/// use greenlet_hub::{Outcome, Reason, Wait};
+///
+/// let wait = Wait::begin(Reason::new("gate"));
+/// let waiter = wait.waiter();
+/// let opener = std::thread::spawn(move || waiter.notify());
+/// assert_eq!(wait.until(None), Outcome::Notified);
+/// assert!(opener.join().unwrap());
+/// ```
+#[derive(Debug)]
+#[must_use = "a wait does nothing until `until` is called"]
+pub struct Wait {
+    number: u64,
+    // Not `Send`: it is the wait of the greenlet that began it.
+    marker: PhantomData<*mut ()>,
+}
+
+impl Wait {
+    /// Begins a wait. From here on it can be notified; one that is dropped is over.
+    ///
+    /// A greenlet has one wait at a time: a second one ends the first.
+    pub fn begin(reason: Reason) -> Wait {
+        Hub::with(|hub| {
+            let block = hub.current();
+            block.local().reason.set(reason);
+            Wait { number: block.word.begin(), marker: PhantomData }
+        })
+    }
+
+    /// What can end this wait, to be left where that will happen.
+    pub fn waiter(&self) -> Waiter {
+        Hub::with(|hub| Waiter { block: BlockRef::from_hub(&hub.current()), number: self.number })
+    }
+
+    /// Waits until the wait is notified, the deadline has come, or the greenlet is interrupted.
+    ///
+    /// A deadline in the past ends the wait at the hub's next look at its timers, after descriptors.
+    ///
+    /// # Panics
+    ///
+    /// Inside [`no_switch`](crate::no_switch()).
+    #[inline]
+    pub fn until(self, deadline: Option<Instant>) -> Outcome {
+        let number = self.number;
+        std::mem::forget(self);
+        Hub::with(|hub| hub.wait(number, deadline))
+    }
+
+    /// Waits as [`until`](Wait::until), and unwinds at once when interrupted: true if it was notified, false at the deadline.
+    ///
+    /// For waits whose notification carries nothing that could be lost.
+    ///
+    /// # Panics
+    ///
+    /// Inside [`no_switch`](crate::no_switch()), and to unwind.
+    #[inline]
+    pub fn notified(self, deadline: Option<Instant>) -> bool {
+        match self.until(deadline) {
+            Outcome::Notified => true,
+            Outcome::TimedOut => false,
+            Outcome::Interrupted(interrupted) => interrupted.raise(),
+        }
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        // Whoever has ended it meanwhile had to do nothing more, since its owner was running.
+        Hub::with(|hub| hub.current().word.cancel(self.number));
+    }
+}
+
+/// A handle on one wait, with which anybody, on any thread, can end it.
+///
+/// Stale waiters are harmless: the notification of a wait that is over does nothing and returns false.
+#[derive(Clone)]
+pub struct Waiter {
+    block: BlockRef,
+    number: u64,
+}
+
+impl Waiter {
+    /// Ends the wait; true if it was this call that ended it. Never switches.
+    ///
+    /// What was to be given to a waiter that returns false has to go to the next one:
+    /// `while let Some(waiter) = list.pop_front() { if waiter.notify() { break } }`.
+    pub fn notify(&self) -> bool {
+        self.end(State::Notified)
+    }
+
+    /// Whether the wait can still be ended; false for good once it is.
+    pub fn is_waiting(&self) -> bool {
+        self.block.word.is_open(self.number)
+    }
+
+    pub(crate) fn end(&self, state: State) -> bool {
+        match self.block.word.end(self.number, state) {
+            Ended::Stale => false,
+            Ended::Early => true,
+            Ended::Asleep => {
+                wake(&self.block);
+                true
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (f.debug_struct("Waiter").field("greenlet", &self.block.id).field("number", &self.number))
+            .field("is_waiting", &self.is_waiting())
+            .finish()
+    }
+}
+
+/// Makes a greenlet ready whose wait the caller has ended while it slept.
+pub(crate) fn wake(block: &BlockRef) {
+    let here = Hub::try_with(|hub| {
+        let own = Arc::ptr_eq(hub.shared(), &block.shared);
+        if own {
+            hub.push_ready(block.hub_ref());
+        }
+        own
+    });
+    if here != Some(true) {
+        block.shared.send(crate::shared::Message::Wake(block.clone()));
+    }
+}
+
+/// A timer's value: the wait that it ends, by number, or the start of a job.
+#[derive(Clone, Copy)]
+pub(crate) struct Timed {
+    pub(crate) block: HubRef,
+    /// The number of the wait; 0 for a job that is to start (waits count from 1).
+    pub(crate) number: u64,
+}
