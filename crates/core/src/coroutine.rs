@@ -33,7 +33,7 @@ type Yielder = corosensei::Yielder<usize, Resumed>;
 
 /// A coroutine with its stack, lent by a [`CoroutinePool`](crate::CoroutinePool).
 ///
-/// It is as small as a pointer, and may be moved while it runs.
+/// It is as small as a pointer, and what it points to never moves.
 ///
 /// Dropping it is the same as [`leak`](Self::leak): what lies on its stack is never unwound, and the stack
 /// is never reused or unmapped, since something may still point into it. To have the stack back, resume
@@ -77,9 +77,7 @@ impl Coroutine {
         let header = Header {
             guard_start: slot.start(),
             layout: slot.layout(),
-            inner: ManuallyDrop::new(Inner::with_stack(slot, move |yielder, message| {
-                root(yielder, body, message)
-            })),
+            inner: ManuallyDrop::new(Inner::with_stack(slot, move |yielder, message| root(yielder, body, message))),
             last: Resumed::Finished,
         };
         // SAFETY: the slot keeps this place, aligned and large enough, for the header of the coroutine that
@@ -201,9 +199,7 @@ impl Suspender {
 ///
 /// [`Coroutine::into_slot`] cuts it off at its `suspend`: nothing that needs to be dropped may live there.
 fn root(yielder: &Yielder, body: Body, mut message: usize) -> Infallible {
-    let suspender = Suspender {
-        yielder: NonNull::from(yielder),
-    };
+    let suspender = Suspender { yielder: NonNull::from(yielder) };
     loop {
         let abort = AbortOnUnwind;
         body(suspender, message);
@@ -217,9 +213,7 @@ struct AbortOnUnwind;
 
 impl Drop for AbortOnUnwind {
     fn drop(&mut self) {
-        sys::write_stderr(
-            b"greenlet-core: the body of a coroutine has unwound, which it must not\n",
-        );
+        sys::write_stderr(b"greenlet-core: the body of a coroutine has unwound, which it must not\n");
         std::process::abort();
     }
 }

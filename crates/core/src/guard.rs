@@ -12,10 +12,7 @@ pub(crate) enum GuardKind {
     /// Markers if this kernel has them and takes them for this memory, else protection.
     Best,
     /// Protection, as on a kernel without markers.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "tests force what old kernels do")
-    )]
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests force what old kernels do"))]
     Protected,
 }
 
@@ -47,8 +44,7 @@ pub(crate) unsafe fn install(start: NonNull<u8>, len: usize, kind: GuardKind) ->
             // very first one is refused for that, the process has protected guards, which is no more
             // than a limit on their number.
             Err(_) => {
-                let _ =
-                    MARKERS.compare_exchange(UNKNOWN, ABSENT, Ordering::Relaxed, Ordering::Relaxed);
+                let _ = MARKERS.compare_exchange(UNKNOWN, ABSENT, Ordering::Relaxed, Ordering::Relaxed);
             }
         }
     }

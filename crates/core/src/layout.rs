@@ -46,7 +46,10 @@ pub(crate) fn colour(number: usize) -> usize {
 const SMALLEST_PAGE: usize = 4096;
 
 /// The largest stack: its slot can still be counted in the smallest pages in 32 bits.
-const MAX_STACK_SIZE: usize = if usize::BITS == 64 { 8 << 40 } else { 1 << 30 };
+#[cfg(target_pointer_width = "64")]
+const MAX_STACK_SIZE: usize = 8 << 40;
+#[cfg(not(target_pointer_width = "64"))]
+const MAX_STACK_SIZE: usize = 1 << 30;
 
 /// The layout of the slots of one size class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,10 +70,7 @@ impl SlotLayout {
     /// `InvalidInput` beyond `MAX_STACK_SIZE`.
     pub(crate) fn for_stack_size(stack_size: usize, page: usize) -> io::Result<Self> {
         if stack_size > MAX_STACK_SIZE {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "a stack of this size fits in no address space",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a stack of this size fits in no address space"));
         }
         let guard_pages = GUARD_SIZE.div_ceil(page);
         let stack_pages = stack_size.max(MIN_STACK_SIZE).div_ceil(page);
@@ -129,9 +129,7 @@ mod tests {
     #[test]
     fn the_stride_is_an_odd_number_of_pages_whatever_is_asked_for() {
         for page in PAGES {
-            for asked in
-                (0..64).flat_map(|bit| [0, 1, 4095, 12_345].map(|more| (1_usize << bit) + more))
-            {
+            for asked in (0..64).flat_map(|bit| [0, 1, 4095, 12_345].map(|more| (1_usize << bit) + more)) {
                 let Ok(layout) = SlotLayout::for_stack_size(asked, page) else {
                     assert!(asked > MAX_STACK_SIZE);
                     continue;
@@ -140,12 +138,7 @@ mod tests {
                 assert_eq!(layout.stride() % page, 0);
                 assert!(layout.stack_size() >= asked.max(MIN_STACK_SIZE));
                 assert!(layout.guard_size() >= GUARD_SIZE);
-                assert!(
-                    layout
-                        .slots_per_slab()
-                        .checked_mul(layout.stride())
-                        .is_some()
-                );
+                assert!(layout.slots_per_slab().checked_mul(layout.stride()).is_some());
             }
         }
     }
@@ -154,19 +147,14 @@ mod tests {
     fn rounding_costs_at_most_an_eighth_and_two_pages() {
         for asked in (MIN_STACK_SIZE..8 << 20).step_by(1000) {
             let layout = SlotLayout::for_stack_size(asked, 4096).unwrap();
-            assert!(
-                layout.stride() <= (asked + GUARD_SIZE) / 8 * 9 + 3 * 4096,
-                "{asked}"
-            );
+            assert!(layout.stride() <= (asked + GUARD_SIZE) / 8 * 9 + 3 * 4096, "{asked}");
         }
     }
 
     #[test]
     fn there_are_few_size_classes() {
-        let mut strides: Vec<_> = (0..1 << 30)
-            .step_by(4096)
-            .map(|asked| SlotLayout::for_stack_size(asked, 4096).unwrap().stride())
-            .collect();
+        let mut strides: Vec<_> =
+            (0..1 << 30).step_by(4096).map(|asked| SlotLayout::for_stack_size(asked, 4096).unwrap().stride()).collect();
         strides.dedup();
         assert!(strides.len() < 150, "{}", strides.len());
     }

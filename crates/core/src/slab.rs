@@ -42,13 +42,7 @@ impl Slab {
                 Err(err) => return Err(err),
             }
         };
-        Ok(Rc::new(Self {
-            start,
-            layout,
-            slots,
-            carved: Cell::new(0),
-            registrations: RefCell::new(Vec::new()),
-        }))
+        Ok(Rc::new(Self { start, layout, slots, carved: Cell::new(0), registrations: RefCell::new(Vec::new()) }))
     }
 
     /// Says whether all slots have been handed out.
@@ -83,10 +77,7 @@ impl Slab {
         self.registrations.borrow_mut().push(registration);
         // SAFETY: colour and header take less than a page, the slot has several.
         let header = unsafe { start.add(stride - colour - HEADER_SIZE) };
-        Ok(Slot {
-            header: header.cast(),
-            slab: Rc::clone(self),
-        })
+        Ok(Slot { header: header.cast(), slab: Rc::clone(self) })
     }
 }
 

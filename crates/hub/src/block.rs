@@ -30,13 +30,14 @@ use std::mem;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 
 use greenlet_core::{Coroutine, Suspender};
 
 use crate::greenlet::JoinError;
 use crate::interrupt::Interrupt;
+use crate::memory::{self, BlockMemory};
 use crate::shared::Shared;
 use crate::wait_list::WaitList;
 use crate::waiter::Reason;
@@ -61,14 +62,17 @@ pub(crate) struct Block {
     started: AtomicBool,
     /// Whether an interrupt is to be raised by the next wait.
     pub(crate) interrupted: AtomicBool,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: &'static Shared,
+    /// The number of its hub: `shared` may be another's by the time that this one has ended.
+    pub(crate) hub: u32,
     local: Local,
     vtable: &'static VTable,
     pub(crate) id: u64,
     pub(crate) spawned_at: &'static Location<'static>,
     /// What a `Builder` was told; most greenlets have none.
     options: Option<Box<Options>>,
-    joiners: WaitList,
+    /// Most greenlets have ended before anybody waits for them.
+    joiners: OnceLock<Box<WaitList>>,
 }
 
 /// What a `Builder` can set.
@@ -124,13 +128,8 @@ enum Payload<F, T> {
 }
 
 impl<F: FnOnce() -> T, T> Job<F, T> {
-    const VTABLE: &'static VTable = &VTable {
-        run: Self::run,
-        refuse: Self::refuse,
-        take: Self::take,
-        discard: Self::discard,
-        free: Self::free,
-    };
+    const VTABLE: &'static VTable =
+        &VTable { run: Self::run, refuse: Self::refuse, take: Self::take, discard: Self::discard, free: Self::free };
 
     /// Exchanges the payload.
     ///
@@ -202,8 +201,11 @@ impl<F: FnOnce() -> T, T> Job<F, T> {
     }
 
     unsafe fn free(block: NonNull<Block>) {
-        // SAFETY: the last reference is gone, and every block began as this `Box`.
-        drop(unsafe { Box::from_raw(block.cast::<Self>().as_ptr()) });
+        let job = block.cast::<Self>();
+        // SAFETY: the last reference is gone, so the job is dropped once.
+        unsafe { job.drop_in_place() };
+        // SAFETY: `Block::new` took this memory for a job of this type, and nothing is left in it.
+        unsafe { memory::release(job) };
     }
 }
 
@@ -214,14 +216,17 @@ fn drop_quietly<V>(value: V) {
 
 impl Block {
     /// A new block with two counts: the hub's and the caller's.
-    pub(crate) fn new<F: FnOnce() -> T, T>(
+    #[inline]
+    pub(crate) fn allocate<F: FnOnce() -> T, T>(
         closure: F,
-        shared: Arc<Shared>,
+        memory: &BlockMemory,
+        shared: &'static Shared,
         id: u64,
         spawned_at: &'static Location<'static>,
         options: Option<Box<Options>>,
     ) -> BlockRef {
-        let job = Box::new(Job {
+        let place = memory.take::<Job<F, T>>();
+        let job = Job {
             block: Block {
                 references: AtomicUsize::new(2),
                 word: WaitWord::new(),
@@ -229,17 +234,19 @@ impl Block {
                 started: AtomicBool::new(false),
                 interrupted: AtomicBool::new(false),
                 shared,
+                hub: shared.id(),
                 local: Local { place: Cell::new(Local::NOWHERE), ..Local::default() },
                 vtable: Job::<F, T>::VTABLE,
                 id,
                 spawned_at,
                 options,
-                joiners: WaitList::new(),
+                joiners: OnceLock::new(),
             },
             payload: UnsafeCell::new(Payload::<F, T>::Closure(closure)),
-        });
-        let job = NonNull::from(Box::leak(job));
-        BlockRef(job.cast())
+        };
+        // SAFETY: there is room for it, and it is ours.
+        unsafe { place.write(job) };
+        BlockRef(place.cast())
     }
 
     pub(crate) fn name(&self) -> Option<&str> {
@@ -271,18 +278,22 @@ impl Block {
         // The flag spares the lock to all those greenlets that end before anybody waits for them. Either this sees `DONE`
         // or the hub, which looks for the flag after it has set `DONE`, sees the flag; see `notify_joiners`.
         let flags = self.flags.fetch_or(JOINERS, Ordering::AcqRel);
-        (flags & DONE == 0).then_some(&self.joiners)
+        (flags & DONE == 0).then(|| &**self.joiners.get_or_init(Box::default))
     }
 
     /// Wakes those who wait for the end.
     pub(crate) fn notify_joiners(&self) {
-        if self.flags.load(Ordering::Acquire) & JOINERS != 0 {
-            self.joiners.notify_all();
+        if self.flags.load(Ordering::Acquire) & JOINERS != 0
+            && let Some(joiners) = self.joiners.get()
+        {
+            joiners.notify_all();
         }
     }
 
     /// Says that the hub has ended and the greenlet will never be done.
     pub(crate) fn abandon(&self) {
+        // Whoever notifies it from now on is told that nobody took it, and goes to the next.
+        self.word.close();
         if self.flags.fetch_or(DONE | HUB_ENDED, Ordering::AcqRel) & DONE == 0 {
             self.notify_joiners();
         }

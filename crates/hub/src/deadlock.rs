@@ -12,7 +12,6 @@
 //! even before it wakes: the announcement and the messages share a word.) The list is locked meanwhile, so only one hub decides.
 
 use std::fmt::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -31,11 +30,11 @@ const LISTED: usize = 100;
 /// Looks whether nothing can wake any hub of the process. Called by a hub that has announced that it sleeps.
 pub(crate) fn check(hub: &Hub, looks: u32) {
     let hubs = all_hubs();
-    let before = sleeps(&hubs);
+    let before = sleeps(&hubs.alive);
     let threads = count_threads();
-    if before.is_some() && threads == Some(hubs.len()) && before == sleeps(&hubs) {
-        for hub in &*hubs {
-            hub.send(Message::Deadlock);
+    if before.is_some() && threads == Some(hubs.alive.len()) && before == sleeps(&hubs.alive) {
+        for hub in &hubs.alive {
+            hub.send(Message::Deadlock { hub: hub.id() });
         }
         return;
     }
@@ -46,8 +45,8 @@ pub(crate) fn check(hub: &Hub, looks: u32) {
 }
 
 /// The number of each hub's sleep, if all of them sleep for good.
-fn sleeps(hubs: &[Arc<Shared>]) -> Option<Vec<u64>> {
-    let sleep = |hub: &Arc<Shared>| {
+fn sleeps(hubs: &[&'static Shared]) -> Option<Vec<u64>> {
+    let sleep = |hub: &&'static Shared| {
         let hopeless = hub.inbox.is_sleeping() && hub.hopeless.load(Ordering::Acquire);
         hopeless.then(|| hub.sleeps.load(Ordering::Acquire))
     };
@@ -77,7 +76,12 @@ fn list(hub: &Hub, out: &mut String) {
     let thread = std::thread::current();
     let main = hub.main();
     if main.word.open_number().is_some() {
-        let _ = writeln!(out, "  the main greenlet of thread '{}' waits for {}", thread.name().unwrap_or("?"), main.hub_ref().local().reason.get());
+        let _ = writeln!(
+            out,
+            "  the main greenlet of thread '{}' waits for {}",
+            thread.name().unwrap_or("?"),
+            main.hub_ref().local().reason.get()
+        );
     }
     let waiting = hub.waiting();
     for greenlet in waiting.iter().take(LISTED) {

@@ -1,14 +1,13 @@
 //! Greenlets as their users see them: `spawn`, handles, `join`.
 
-use std::error::Error;
 use std::any::Any;
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::block::{Block, BlockRef, Options};
@@ -62,7 +61,7 @@ fn spawn_with<T: 'static>(
 ) -> JoinHandle<T> {
     let spawned_at = Location::caller();
     let block = Hub::with(|hub| {
-        let block = Block::new(f, Arc::clone(hub.shared()), hub.next_id(), spawned_at, options);
+        let block = Block::allocate(f, &hub.memory, hub.shared(), hub.next_id(), spawned_at, options);
         match start {
             None => hub.push_ready(block.hub_ref()),
             Some(deadline) => drop(hub.arm(deadline, Timed { block: block.hub_ref(), number: 0 })),

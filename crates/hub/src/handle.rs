@@ -1,10 +1,8 @@
 //! A hub, as other threads know it.
 
 use std::fmt;
-use std::sync::Arc;
 
 use crate::hub::Hub;
-use crate::shared::Shared;
 
 /// A handle on a thread's hub, usable on any thread.
 ///
@@ -19,18 +17,18 @@ use crate::shared::Shared;
 /// ```
 #[derive(Clone)]
 pub struct Handle {
-    shared: Arc<Shared>,
+    id: u32,
 }
 
 impl Handle {
     /// The hub of this thread, which is made if there is none.
     pub fn current() -> Handle {
-        Hub::with(|hub| Handle { shared: Arc::clone(hub.shared()) })
+        Hub::with(|hub| Handle { id: hub.id() })
     }
 
     /// A number that no other hub of this process has had.
     pub fn id(&self) -> u32 {
-        self.shared.id
+        self.id
     }
 }
 

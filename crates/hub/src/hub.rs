@@ -34,7 +34,6 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::mem;
 use std::panic::Location;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -44,6 +43,7 @@ use greenlet_core::{CoroutinePool, DEFAULT_STACK_SIZE, Resumed, Suspender};
 use crate::block::{Block, BlockRef, HubRef, Local, Options};
 use crate::deadlock;
 use crate::greenlet::JoinError;
+use crate::memory::BlockMemory;
 use crate::poller::Poller;
 use crate::queue::RunQueue;
 use crate::shared::{Message, Shared};
@@ -63,7 +63,9 @@ const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The event loop of one thread.
 pub(crate) struct Hub {
-    shared: Arc<Shared>,
+    shared: &'static Shared,
+    id: u32,
+    pub(crate) memory: BlockMemory,
     /// The thread's own stack.
     main: BlockRef,
     /// What runs now, or the main greenlet while the loop runs.
@@ -105,11 +107,14 @@ impl Hub {
         let thread = std::thread::current();
         let options = Options { name: thread.name().map(str::to_owned), stack_size: None };
         let here = Location::caller();
-        let main = Block::new(|| (), Arc::clone(&shared), next_ids().0, here, Some(Box::new(options)));
+        let memory = BlockMemory::default();
+        let main = Block::allocate(|| (), &memory, shared, next_ids().0, here, Some(Box::new(options)));
         main.set_started();
         Hub {
             current: Cell::new(main.hub_ref()),
             shared,
+            id: shared.id(),
+            memory,
             main,
             ready: RunQueue::default(),
             urgent: RunQueue::default(),
@@ -131,8 +136,14 @@ impl Hub {
         }
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(crate) fn shared(&self) -> &'static Shared {
+        self.shared
+    }
+
+    /// The number that no other hub of this process has had.
+    #[inline]
+    pub(crate) fn id(&self) -> u32 {
+        self.id
     }
 
     /// What runs now.
@@ -417,8 +428,8 @@ impl Hub {
     fn sleep(&self) {
         let deadline = self.timers.borrow_mut().next_deadline().map(|nanos| self.instant(nanos));
         let hopeless = deadline.is_none() && self.watching.get() == 0 && self.outside.get() == 0;
-        let check_at = (hopeless && self.hopeless_looks.get() < deadlock::LOOKS)
-            .then(|| Instant::now() + deadlock::LOOK_INTERVAL);
+        let check_at =
+            (hopeless && self.hopeless_looks.get() < deadlock::LOOKS).then(|| Instant::now() + deadlock::LOOK_INTERVAL);
         let until = [deadline, check_at, self.trim_at.get()].into_iter().flatten().min();
         self.shared.hopeless.store(hopeless, Ordering::Relaxed);
         self.shared.sleeps.fetch_add(1, Ordering::Relaxed);
@@ -446,9 +457,11 @@ impl Hub {
         for message in self.shared.inbox.take() {
             self.hopeless_looks.set(0);
             match message {
-                Message::Wake(block) => self.urgent.push(block.hub_ref()),
-                Message::Forget { slot, generation } => self.forget_slot(slot, generation),
-                Message::Deadlock => self.end_by_deadlock(),
+                Message::Wake(block) if block.hub == self.id => self.urgent.push(block.hub_ref()),
+                Message::Forget { hub, slot, generation } if hub == self.id => self.forget_slot(slot, generation),
+                Message::Deadlock { hub } if hub == self.id => self.end_by_deadlock(),
+                // For a hub that has ended and left its place to this one, by somebody who was slow.
+                Message::Wake(_) | Message::Forget { .. } | Message::Deadlock { .. } => {}
             }
         }
     }
@@ -573,8 +586,7 @@ impl Hub {
     /// Ends the hub with its thread. Greenlets that wait stay where they are: somebody may hold a pointer into
     /// their stacks. Those who join them are told.
     pub(crate) fn end(self) {
-        self.shared.forget();
-        let messages: Vec<Message> = self.shared.inbox.close().collect();
+        let messages = self.shared.end();
         let mut left: Vec<HubRef> = self.started.take();
         left.extend(std::iter::from_fn(|| self.ready.pop()));
         left.extend(std::iter::from_fn(|| self.urgent.pop()));

@@ -83,9 +83,7 @@ impl<T> Inbox<T> {
 
     /// Announces that the hub sleeps; false if there are messages to take first.
     pub(crate) fn announce_sleep(&self) -> bool {
-        (self.head)
-            .compare_exchange(ptr::null_mut(), sleeping(), Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
+        (self.head).compare_exchange(ptr::null_mut(), sleeping(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Whether the hub has announced that it sleeps and nobody has left anything since.
@@ -96,6 +94,11 @@ impl<T> Inbox<T> {
     /// Takes all messages, in the order in which they were left, and takes back the announcement.
     pub(crate) fn take(&self) -> Messages<T> {
         Messages::reversed(self.head.swap(ptr::null_mut(), Ordering::AcqRel))
+    }
+
+    /// Opens a closed inbox again, for the next hub.
+    pub(crate) fn reopen(&self) {
+        let _ = self.head.compare_exchange(closed(), ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed);
     }
 
     /// Takes what is there; from now on nothing can be left.

@@ -281,7 +281,7 @@ impl Registrations {
     #[inline]
     fn find(&self, hub: &Hub) -> Option<Registered> {
         let first = self.first.load(Ordering::Acquire);
-        let id = hub.shared().id;
+        let id = hub.id();
         if (first >> 32) as u32 == id {
             let generation = self.first_generation.load(Ordering::Relaxed);
             return Some(Registered { key: SlotKey { slot: first as u32, generation } });
@@ -300,7 +300,7 @@ impl Registrations {
         }
         let watch = if self.kind == Kind::Listener { Watch::EachWait } else { Watch::Edge };
         let key = hub.poller()?.borrow_mut().register(fd, watch)?;
-        let id = hub.shared().id;
+        let id = hub.id();
         let mut more = self.more();
         // Under the lock, so that two hubs do not both become the first.
         if self.first.load(Ordering::Relaxed) == 0 {
@@ -343,7 +343,7 @@ impl Drop for Registrations {
         let more = std::mem::take(self.more.get_mut().unwrap_or_else(PoisonError::into_inner));
         for (id, key) in std::iter::once(((first >> 32) as u32, key)).chain(more) {
             let here = Hub::try_with(|hub| {
-                let own = hub.shared().id == id;
+                let own = hub.id() == id;
                 if own && let Some(poller) = hub.made_poller() {
                     // SAFETY: the descriptor's owner is dropped after this, so it is open.
                     let fd = unsafe { BorrowedFd::borrow_raw(self.fd) };
@@ -355,9 +355,9 @@ impl Drop for Registrations {
             });
             if here != Some(true) {
                 // Left before the descriptor is closed: so before its number can be another's on that hub.
-                let hub = all_hubs().iter().find(|hub| hub.id == id).cloned();
+                let hub = all_hubs().alive.iter().find(|hub| hub.id() == id).copied();
                 if let Some(hub) = hub {
-                    hub.send(Message::Forget { slot: key.slot, generation: key.generation });
+                    hub.send(Message::Forget { hub: id, slot: key.slot, generation: key.generation });
                 }
             }
         }

@@ -39,21 +39,22 @@
     allow(dead_code, unused_imports, reason = "loom checks two modules; the rest is not run under it")
 )]
 
-mod sleep;
 mod greenlet;
 mod handle;
 mod io;
 mod resolve;
+mod sleep;
 mod wait_list;
 mod waiter;
 
 mod block;
 mod interrupt;
+mod memory;
 mod word;
 
-mod hub;
 mod current;
 mod deadlock;
+mod hub;
 mod overflow;
 mod panics;
 mod poller;

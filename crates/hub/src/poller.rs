@@ -40,6 +40,9 @@ pub(crate) enum Watch {
     Borrowed(u32),
 }
 
+/// Boxed, so that a slot without it is one cache line.
+type Rest = VecDeque<Timed>;
+
 /// One direction of a slot.
 #[derive(Default)]
 struct Side {
@@ -47,7 +50,7 @@ struct Side {
     ready: bool,
     first: Option<Timed>,
     /// Almost always there is one waiter at the most.
-    rest: Option<Box<VecDeque<Timed>>>,
+    rest: Option<Box<Rest>>,
 }
 
 struct Slot {

@@ -1,79 +1,38 @@
 //! The part of a hub that other threads see, and the list of all hubs of the process.
+//!
+//! It is never freed, so that a block can point to it without counting; what a hub leaves behind serves the next hub that
+//! is made. So a pointer to it may outlive the hub, and the hub's *number*, which is never used again, decides whose it is.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::block::BlockRef;
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Messages};
 use crate::sys;
 
 /// What another thread can leave for a hub.
 pub(crate) enum Message {
     /// A greenlet whose wait was ended while it slept.
     Wake(BlockRef),
-    /// A descriptor that was registered here was let go of elsewhere.
-    Forget { slot: u32, generation: u32 },
-    /// Every hub of the process sleeps for good (see `deadlock`).
-    Deadlock,
+    /// A descriptor that was registered with the hub of that number was let go of elsewhere.
+    Forget { hub: u32, slot: u32, generation: u32 },
+    /// Every hub of the process, this one by its number, sleeps for good (see `deadlock`).
+    Deadlock { hub: u32 },
 }
 
 /// The part of a hub that other threads see.
 pub(crate) struct Shared {
-    /// Never used again by another hub of the process.
-    pub(crate) id: u32,
+    /// The number of the hub that it belongs to now; no two hubs of a process have the same.
+    id: AtomicU32,
     pub(crate) inbox: Inbox<Message>,
-    bell: Bell,
+    bell: Mutex<Bell>,
+    rung: Condvar,
     /// Whether it sleeps with nothing of its own that could wake it.
     pub(crate) hopeless: AtomicBool,
     /// Counts its sleeps, so that two looks can tell whether it woke in between.
     pub(crate) sleeps: AtomicU64,
-}
-
-impl Shared {
-    pub(crate) fn new() -> Arc<Shared> {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        assert!(id != 0, "2^32 hubs have been made");
-        let shared = Arc::new(Shared {
-            id,
-            inbox: Inbox::new(),
-            bell: Bell::default(),
-            hopeless: AtomicBool::new(false),
-            sleeps: AtomicU64::new(0),
-        });
-        all_hubs().push(Arc::clone(&shared));
-        shared
-    }
-
-    /// Takes the hub out of the list of all hubs.
-    pub(crate) fn forget(&self) {
-        all_hubs().retain(|other| other.id != self.id);
-    }
-
-    /// Leaves a message, and wakes the hub if it sleeps. What is for a hub that has ended is dropped.
-    pub(crate) fn send(&self, message: Message) {
-        if let Ok(true) = self.inbox.push(message) {
-            self.bell.ring();
-        }
-    }
-
-    /// From now on a sleeping hub is woken through this descriptor, and sleeps in its poller.
-    pub(crate) fn ring_by(&self, eventfd: OwnedFd) {
-        let _ = self.bell.eventfd.set(eventfd);
-    }
-
-    /// Sleeps without a poller, until somebody rings or the deadline has come.
-    pub(crate) fn sleep(&self, deadline: Option<Instant>) {
-        self.bell.sleep(deadline);
-    }
-}
-
-/// All hubs of the process that have not ended.
-pub(crate) fn all_hubs() -> MutexGuard<'static, Vec<Arc<Shared>>> {
-    static HUBS: Mutex<Vec<Arc<Shared>>> = Mutex::new(Vec::new());
-    HUBS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What wakes a sleeping hub: a condition variable, until it has a poller; from then on an eventfd.
@@ -81,25 +40,89 @@ pub(crate) fn all_hubs() -> MutexGuard<'static, Vec<Arc<Shared>>> {
 /// std's `park` would not do: its one token belongs to the user.
 #[derive(Default)]
 struct Bell {
-    rung: Mutex<bool>,
-    condvar: Condvar,
-    eventfd: OnceLock<OwnedFd>,
+    rung: bool,
+    // Counted, so that it stays open while somebody writes to it and the hub ends.
+    eventfd: Option<Arc<OwnedFd>>,
 }
 
-impl Bell {
-    fn ring(&self) {
-        // The hub has set the descriptor before it announced that it sleeps, which the caller has seen.
-        if let Some(eventfd) = self.eventfd.get() {
-            sys::ring_eventfd(eventfd);
-            return;
-        }
-        *self.lock() = true;
-        self.condvar.notify_one();
+/// All hubs of the process.
+#[derive(Default)]
+pub(crate) struct Hubs {
+    pub(crate) alive: Vec<&'static Shared>,
+    ended: Vec<&'static Shared>,
+}
+
+/// The list of all hubs, locked.
+pub(crate) fn all_hubs() -> MutexGuard<'static, Hubs> {
+    static HUBS: Mutex<Hubs> = Mutex::new(Hubs { alive: Vec::new(), ended: Vec::new() });
+    HUBS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(crate) fn new() -> &'static Shared {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(id != 0, "2^32 hubs have been made");
+        let mut hubs = all_hubs();
+        let shared = hubs.ended.pop().unwrap_or_else(|| {
+            Box::leak(Box::new(Shared {
+                id: AtomicU32::new(0),
+                inbox: Inbox::new(),
+                bell: Mutex::default(),
+                rung: Condvar::new(),
+                hopeless: AtomicBool::new(false),
+                sleeps: AtomicU64::new(0),
+            }))
+        });
+        shared.id.store(id, Ordering::Relaxed);
+        shared.inbox.reopen();
+        hubs.alive.push(shared);
+        shared
     }
 
-    fn sleep(&self, deadline: Option<Instant>) {
-        let mut rung = self.lock();
-        while !*rung {
+    /// Ends the hub: what is left for it from now on is dropped. Returns what had been left.
+    pub(crate) fn end(&'static self) -> Messages<Message> {
+        let mut hubs = all_hubs();
+        hubs.alive.retain(|other| !std::ptr::eq(*other, self));
+        let messages = self.inbox.close();
+        *self.bell() = Bell::default();
+        hubs.ended.push(self);
+        messages
+    }
+
+    #[inline]
+    pub(crate) fn id(&self) -> u32 {
+        self.id.load(Ordering::Relaxed)
+    }
+
+    /// Leaves a message, and wakes the hub if it sleeps. What is for a hub that has ended is dropped.
+    pub(crate) fn send(&self, message: Message) {
+        if let Ok(true) = self.inbox.push(message) {
+            self.ring();
+        }
+    }
+
+    /// From now on a sleeping hub is woken through this descriptor, and sleeps in its poller.
+    pub(crate) fn ring_by(&self, eventfd: OwnedFd) {
+        self.bell().eventfd = Some(Arc::new(eventfd));
+    }
+
+    fn ring(&self) {
+        let mut bell = self.bell();
+        // The hub has set the descriptor before it announced that it sleeps, which the caller has seen.
+        if let Some(eventfd) = bell.eventfd.clone() {
+            drop(bell);
+            return sys::ring_eventfd(&eventfd);
+        }
+        bell.rung = true;
+        drop(bell);
+        self.rung.notify_one();
+    }
+
+    /// Sleeps without a poller, until somebody rings or the deadline has come.
+    pub(crate) fn sleep(&self, deadline: Option<Instant>) {
+        let mut bell = self.bell();
+        while !bell.rung {
             let left = match deadline {
                 None => Duration::MAX,
                 Some(deadline) => deadline.saturating_duration_since(Instant::now()),
@@ -109,12 +132,12 @@ impl Bell {
             }
             // A very long time is the same as no deadline, and not one that overflows the clock.
             let left = left.min(Duration::from_secs(1 << 30));
-            rung = self.condvar.wait_timeout(rung, left).unwrap_or_else(PoisonError::into_inner).0;
+            bell = self.rung.wait_timeout(bell, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        *rung = false;
+        bell.rung = false;
     }
 
-    fn lock(&self) -> MutexGuard<'_, bool> {
-        self.rung.lock().unwrap_or_else(PoisonError::into_inner)
+    fn bell(&self) -> MutexGuard<'_, Bell> {
+        self.bell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::time::Instant;
 
 use crate::block::{BlockRef, HubRef};
@@ -214,7 +213,7 @@ impl fmt::Debug for Waiter {
 /// Makes a greenlet ready whose wait the caller has ended while it slept.
 pub(crate) fn wake(block: &BlockRef) {
     let here = Hub::try_with(|hub| {
-        let own = Arc::ptr_eq(hub.shared(), &block.shared);
+        let own = hub.id() == block.hub;
         if own {
             hub.push_ready(block.hub_ref());
         }

@@ -112,12 +112,16 @@ impl WaitWord {
             };
             // Release: what was done before the notification is seen by the greenlet that it wakes.
             // Retried once at the most: `Begun` can become `Suspended` meanwhile, nothing else can recur.
-            if (self.0)
-                .compare_exchange(word, pack(number, state), Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
-            {
+            if (self.0).compare_exchange(word, pack(number, state), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 return ended;
             }
+        }
+    }
+
+    /// Ends whatever wait is under way so that nobody else can; its owner will never run again.
+    pub(crate) fn close(&self) {
+        while let Some(number) = self.open_number() {
+            self.end(number, State::Idle);
         }
     }
 
@@ -141,9 +145,7 @@ impl WaitWord {
     }
 
     fn swap(&self, number: u64, from: State, to: State) -> bool {
-        (self.0)
-            .compare_exchange(pack(number, from), pack(number, to), Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+        (self.0).compare_exchange(pack(number, from), pack(number, to), Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 

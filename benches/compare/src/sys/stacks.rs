@@ -36,11 +36,10 @@ unsafe impl Stack for SlotStack {
 /// The address space cannot be had; inside the iterator, a guard cannot be set.
 pub(crate) fn stacks(count: usize) -> io::Result<impl Iterator<Item = io::Result<SlotStack>>> {
     let slab = Slab::reserve(count)?;
-    let e=|n:&str,d:usize| std::env::var(n).map_or(d,|v|v.parse().unwrap()); let (colours,colour)=(e("N",COLOURS),e("S",COLOUR));
     Ok((0..slab.slots()).map(move |slot| {
         slab.guard(slot)?;
         let (lowest, highest) = slab.bounds(slot);
-        let base = highest - (slot % colours) * colour;
+        let base = highest - (slot % COLOURS) * COLOUR;
         Ok(SlotStack {
             limit: StackPointer::new(lowest).expect("a mapping does not begin at 0"),
             base: StackPointer::new(base).expect("a mapping does not begin at 0"),

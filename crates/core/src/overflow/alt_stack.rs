@@ -34,21 +34,12 @@ impl AltStack {
         let size = (sys::minimum_signal_stack() + HANDLER_SIZE).next_multiple_of(page);
         let mapped = page + size;
         let mapping = sys::reserve(mapped).ok()?;
-        let stack = Self {
-            mapping,
-            mapped,
-            not_send: PhantomData,
-        };
+        let stack = Self { mapping, mapped, not_send: PhantomData };
         // SAFETY: the first page of a mapping that is larger, and nothing is stored there yet.
         unsafe { sys::protect(mapping, page).ok()? };
         // SAFETY: the mapping is one page larger than the stack.
         let start = unsafe { mapping.add(page) };
-        set(&libc::stack_t {
-            ss_sp: start.as_ptr().cast(),
-            ss_flags: 0,
-            ss_size: size,
-        })
-        .then_some(stack)
+        set(&libc::stack_t { ss_sp: start.as_ptr().cast(), ss_flags: 0, ss_size: size }).then_some(stack)
     }
 }
 
@@ -97,26 +88,18 @@ mod tests {
 
     #[test]
     fn a_thread_of_std_has_one_already() {
-        std::thread::spawn(|| assert!(AltStack::ensure().is_none()))
-            .join()
-            .unwrap();
+        std::thread::spawn(|| assert!(AltStack::ensure().is_none())).join().unwrap();
     }
 
     #[test]
     fn a_thread_without_one_gets_one_until_it_is_dropped() {
         std::thread::spawn(|| {
             let before = current().unwrap();
-            let none = libc::stack_t {
-                ss_flags: libc::SS_DISABLE,
-                ..before
-            };
+            let none = libc::stack_t { ss_flags: libc::SS_DISABLE, ..before };
             assert!(set(&none));
             let stack = AltStack::ensure().unwrap();
             assert_eq!(current().unwrap().ss_flags & libc::SS_DISABLE, 0);
-            assert!(
-                AltStack::ensure().is_none(),
-                "the second one finds the first"
-            );
+            assert!(AltStack::ensure().is_none(), "the second one finds the first");
             drop(stack);
             assert_ne!(current().unwrap().ss_flags & libc::SS_DISABLE, 0);
             assert!(set(&before));
@@ -129,10 +112,7 @@ mod tests {
     fn one_that_was_replaced_is_not_taken_away() {
         std::thread::spawn(|| {
             let before = current().unwrap();
-            assert!(set(&libc::stack_t {
-                ss_flags: libc::SS_DISABLE,
-                ..before
-            }));
+            assert!(set(&libc::stack_t { ss_flags: libc::SS_DISABLE, ..before }));
             let stack = AltStack::ensure().unwrap();
             assert!(set(&before));
             drop(stack);

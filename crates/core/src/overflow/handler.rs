@@ -83,11 +83,7 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
 
 /// Does what would have happened without this handler.
 fn hand_on(signal: c_int, is_fault: bool, info: *mut libc::siginfo_t, context: *mut c_void) {
-    let before = if signal == libc::SIGBUS {
-        &BEFORE_BUS
-    } else {
-        &BEFORE_SEGV
-    };
+    let before = if signal == libc::SIGBUS { &BEFORE_BUS } else { &BEFORE_SEGV };
     let Some(before) = before.get() else { return };
     match before.sa_sigaction {
         libc::SIG_IGN if !is_fault => {}

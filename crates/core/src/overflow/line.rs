@@ -14,10 +14,7 @@ pub(super) struct Line {
 impl Line {
     /// Words the report. Async-signal-safe.
     pub(super) fn report(overflow: &Overflow<'_>) -> Self {
-        let mut line = Self {
-            bytes: [0; 256],
-            len: 0,
-        };
+        let mut line = Self { bytes: [0; 256], len: 0 };
         line.push(b"greenlet '");
         line.push_name(overflow.name);
         line.push(b"' has overflowed its stack of ");
@@ -47,11 +44,7 @@ impl Line {
                 self.push("…".as_bytes());
                 return;
             }
-            let character = if character.is_control() {
-                '?'
-            } else {
-                character
-            };
+            let character = if character.is_control() { '?' } else { character };
             self.push(character.encode_utf8(&mut [0; 4]).as_bytes());
         }
     }
@@ -91,10 +84,7 @@ mod tests {
 
     #[test]
     fn a_name_with_newlines_stays_on_one_line() {
-        assert!(
-            report("a\nb\u{1b}[31m", 0)
-                .starts_with("greenlet 'a?b?[31m' has overflowed its stack of 0 ")
-        );
+        assert!(report("a\nb\u{1b}[31m", 0).starts_with("greenlet 'a?b?[31m' has overflowed its stack of 0 "));
     }
 
     #[test]

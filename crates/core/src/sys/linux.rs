@@ -21,11 +21,7 @@ const MADV_GUARD_INSTALL: libc::c_int = 102;
 pub(crate) unsafe fn install_guard_markers(start: NonNull<u8>, len: usize) -> io::Result<()> {
     // SAFETY: as promised by the caller.
     let res = unsafe { libc::madvise(start.as_ptr().cast(), len, MADV_GUARD_INSTALL) };
-    if res == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if res == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Keeps transparent huge pages away: one of them would make eight stacks resident.

@@ -70,11 +70,7 @@ pub(crate) unsafe fn release(start: NonNull<u8>, len: usize) {
 pub(crate) unsafe fn protect(start: NonNull<u8>, len: usize) -> io::Result<()> {
     // SAFETY: as promised by the caller.
     let res = unsafe { libc::mprotect(start.as_ptr().cast(), len, libc::PROT_NONE) };
-    if res == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if res == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Gives the memory behind the pages back to the kernel; they stay mapped, and guards stay guards.
@@ -92,8 +88,7 @@ pub(crate) unsafe fn discard(start: NonNull<u8>, len: usize) {
 pub(crate) fn write_stderr(mut bytes: &[u8]) {
     while !bytes.is_empty() {
         // SAFETY: the pointer and the length are those of a slice.
-        let written =
-            unsafe { libc::write(libc::STDERR_FILENO, bytes.as_ptr().cast(), bytes.len()) };
+        let written = unsafe { libc::write(libc::STDERR_FILENO, bytes.as_ptr().cast(), bytes.len()) };
         match usize::try_from(written) {
             Ok(0) => return,
             Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),

@@ -3,8 +3,8 @@
 use std::io;
 use std::ptr::NonNull;
 
-/// These systems commit memory when it is touched, without being asked to.
-pub(super) const MAP_STACKS: libc::c_int = 0;
+/// These systems commit memory when it is touched, without being asked to. OpenBSD wants to know of stacks.
+pub(super) const MAP_STACKS: libc::c_int = if cfg!(target_os = "openbsd") { 0x4000 } else { 0 };
 
 /// Fails: there are no markers here.
 ///

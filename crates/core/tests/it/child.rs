@@ -6,10 +6,7 @@ const CHILD: &str = "GREENLET_CORE_TEST_CHILD";
 
 /// How a child process ended and what it said.
 #[derive(Debug)]
-#[allow(
-    dead_code,
-    reason = "the unit tests, which share this file, look at the status only"
-)]
+#[allow(dead_code, reason = "the unit tests, which share this file, look at the status only")]
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     pub(crate) stderr: String,
@@ -30,12 +27,6 @@ pub(crate) fn in_child(name: &str, body: impl FnOnce()) -> Ended {
         .output()
         .unwrap();
     let stdout = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        stdout.contains("running 1 test"),
-        "no test is called {name}: {stdout}"
-    );
-    Ended {
-        status: output.status,
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    assert!(stdout.contains("running 1 test"), "no test is called {name}: {stdout}");
+    Ended { status: output.status, stderr: String::from_utf8_lossy(&output.stderr).into_owned() }
 }

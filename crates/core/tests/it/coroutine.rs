@@ -3,9 +3,7 @@
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 
-use greenlet_core::{
-    Coroutine, CoroutinePool, DEFAULT_STACK_SIZE, MIN_STACK_SIZE, Resumed, Suspender,
-};
+use greenlet_core::{Coroutine, CoroutinePool, DEFAULT_STACK_SIZE, MIN_STACK_SIZE, Resumed, Suspender};
 
 use crate::child::in_child;
 use crate::support::{finish, recurse_to, suspend, suspended, until_zero};
@@ -93,17 +91,12 @@ fn panics_that_the_body_catches_stay_on_their_stacks() {
         }));
         let payload = caught.unwrap_err();
         let number = suspend(suspender);
-        assert_eq!(
-            *payload.downcast_ref::<String>().unwrap(),
-            format!("number {number}")
-        );
+        assert_eq!(*payload.downcast_ref::<String>().unwrap(), format!("number {number}"));
     }
     let shared = Shared::default();
     let mut pool = CoroutinePool::new(body);
     for _ in 0..3 {
-        let mut coroutines: Vec<_> = (0..20)
-            .map(|_| pool.take(MIN_STACK_SIZE).unwrap())
-            .collect();
+        let mut coroutines: Vec<_> = (0..20).map(|_| pool.take(MIN_STACK_SIZE).unwrap()).collect();
         for coroutine in &mut coroutines {
             assert_eq!(coroutine.resume(shared.message()), Resumed::Suspended);
         }
@@ -121,19 +114,13 @@ fn panics_that_the_body_catches_stay_on_their_stacks() {
 
 #[test]
 fn a_body_that_unwinds_aborts_the_process_with_a_line() {
-    let ended = in_child(
-        "coroutine::a_body_that_unwinds_aborts_the_process_with_a_line",
-        || {
-            let mut pool = CoroutinePool::new(|_, _| panic!("nobody catches this"));
-            pool.take(DEFAULT_STACK_SIZE).unwrap().resume(0);
-        },
-    );
+    let ended = in_child("coroutine::a_body_that_unwinds_aborts_the_process_with_a_line", || {
+        let mut pool = CoroutinePool::new(|_, _| panic!("nobody catches this"));
+        pool.take(DEFAULT_STACK_SIZE).unwrap().resume(0);
+    });
     use std::os::unix::process::ExitStatusExt;
     assert_eq!(ended.status.signal(), Some(libc::SIGABRT), "{ended:?}");
-    assert!(
-        ended.stderr.contains("the body of a coroutine has unwound"),
-        "{ended:?}"
-    );
+    assert!(ended.stderr.contains("the body of a coroutine has unwound"), "{ended:?}");
 }
 
 #[test]

@@ -9,10 +9,7 @@ use crate::child::in_child;
 use crate::support::{finish, suspended, until_zero};
 
 fn mappings() -> usize {
-    std::fs::read_to_string("/proc/self/maps")
-        .unwrap()
-        .lines()
-        .count()
+    std::fs::read_to_string("/proc/self/maps").unwrap().lines().count()
 }
 
 #[test]
@@ -40,10 +37,7 @@ fn when_address_space_is_short_slabs_are_smaller_and_then_there_is_an_error() {
         let pages: usize = pages.split(' ').next().unwrap().parse().unwrap();
         // Less than the 65 MiB of a slab.
         let limit = (pages * 4096 + (50 << 20)) as libc::rlim_t;
-        let limit = libc::rlimit {
-            rlim_cur: limit,
-            rlim_max: limit,
-        };
+        let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
         // SAFETY: the structure is valid.
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
 

@@ -45,11 +45,7 @@ fn a_suspended_coroutine_occupies_one_page_whatever_its_colour() {
     }
     let mut pool = CoroutinePool::new(until_zero);
     let mut coroutines: Vec<_> = (0..200).map(|_| suspended(&mut pool)).collect();
-    assert!(
-        coroutines
-            .iter()
-            .all(|coroutine| resident_of(coroutine) == 1)
-    );
+    assert!(coroutines.iter().all(|coroutine| resident_of(coroutine) == 1));
     coroutines.iter_mut().for_each(finish);
 }
 
@@ -60,14 +56,9 @@ fn what_comes_back_keeps_its_memory_until_it_is_trimmed() {
     }
     let mut pool = CoroutinePool::new(wide);
     let coroutines: Vec<_> = (0..10).map(|_| used(&mut pool)).collect();
-    let stacks: Vec<_> = coroutines
-        .iter()
-        .map(|coroutine| coroutine.guard().end)
-        .collect();
+    let stacks: Vec<_> = coroutines.iter().map(|coroutine| coroutine.guard().end).collect();
     let pages = |stack: &usize| resident(*stack, DEFAULT_STACK_SIZE).unwrap();
-    coroutines
-        .into_iter()
-        .for_each(|coroutine| pool.give(coroutine));
+    coroutines.into_iter().for_each(|coroutine| pool.give(coroutine));
     assert!(stacks.iter().all(|stack| pages(stack) > 50));
 
     // They came back after the last call, so they may be needed again.
@@ -88,20 +79,12 @@ fn what_comes_back_keeps_its_memory_until_it_is_trimmed() {
 #[test]
 fn what_was_needed_since_the_last_trim_is_kept() {
     let mut pool = CoroutinePool::new(until_zero);
-    let coroutines: Vec<_> = (0..10)
-        .map(|_| pool.take(DEFAULT_STACK_SIZE).unwrap())
-        .collect();
-    coroutines
-        .into_iter()
-        .for_each(|coroutine| pool.give(coroutine));
+    let coroutines: Vec<_> = (0..10).map(|_| pool.take(DEFAULT_STACK_SIZE).unwrap()).collect();
+    coroutines.into_iter().for_each(|coroutine| pool.give(coroutine));
     pool.trim(0);
     // Six of ten are needed for a while.
-    let coroutines: Vec<_> = (0..6)
-        .map(|_| pool.take(DEFAULT_STACK_SIZE).unwrap())
-        .collect();
-    coroutines
-        .into_iter()
-        .for_each(|coroutine| pool.give(coroutine));
+    let coroutines: Vec<_> = (0..6).map(|_| pool.take(DEFAULT_STACK_SIZE).unwrap()).collect();
+    coroutines.into_iter().for_each(|coroutine| pool.give(coroutine));
     assert_eq!(pool.trim(0), 4);
     assert_eq!(pool.idle(), 6);
 }
@@ -111,9 +94,7 @@ fn trimming_spares_some_across_all_sizes() {
     let mut pool = CoroutinePool::new(until_zero);
     for size in [DEFAULT_STACK_SIZE, 1 << 20] {
         let coroutines: Vec<_> = (0..4).map(|_| pool.take(size).unwrap()).collect();
-        coroutines
-            .into_iter()
-            .for_each(|coroutine| pool.give(coroutine));
+        coroutines.into_iter().for_each(|coroutine| pool.give(coroutine));
     }
     pool.trim(0);
     assert_eq!(pool.trim(6), 2);
@@ -125,12 +106,8 @@ fn trimming_spares_some_across_all_sizes() {
 fn a_trim_is_bounded_and_the_next_one_goes_on() {
     let mut pool = CoroutinePool::new(until_zero);
     let number = TRIM_BATCH + 10;
-    let coroutines: Vec<_> = (0..number)
-        .map(|_| pool.take(DEFAULT_STACK_SIZE).unwrap())
-        .collect();
-    coroutines
-        .into_iter()
-        .for_each(|coroutine| pool.give(coroutine));
+    let coroutines: Vec<_> = (0..number).map(|_| pool.take(DEFAULT_STACK_SIZE).unwrap()).collect();
+    coroutines.into_iter().for_each(|coroutine| pool.give(coroutine));
     assert_eq!(pool.trim(0), 0);
     assert_eq!(pool.trim(0), TRIM_BATCH);
     assert_eq!(pool.trim(0), 10);
@@ -145,10 +122,7 @@ fn the_end_of_a_pool_unmaps_slabs_that_are_whole_and_only_those() {
         let mut pool = CoroutinePool::new(until_zero);
         let mut coroutines: Vec<_> = (0..512).map(|_| suspended(&mut pool)).collect();
         assert_eq!(pool.statistics().slabs, 2);
-        let stacks: Vec<_> = coroutines
-            .iter()
-            .map(|coroutine| coroutine.guard().end)
-            .collect();
+        let stacks: Vec<_> = coroutines.iter().map(|coroutine| coroutine.guard().end).collect();
         let mut second = coroutines.split_off(256);
         for mut coroutine in coroutines.into_iter().chain(second.drain(1..)) {
             finish(&mut coroutine);
@@ -158,16 +132,8 @@ fn the_end_of_a_pool_unmaps_slabs_that_are_whole_and_only_those() {
         pool.trim(0);
         assert_eq!(pool.trim(100), 411);
         drop(pool);
-        assert!(
-            stacks[..256]
-                .iter()
-                .all(|stack| resident(*stack, PAGE).is_none())
-        );
-        assert!(
-            stacks[256..]
-                .iter()
-                .all(|stack| resident(*stack, PAGE).is_some())
-        );
+        assert!(stacks[..256].iter().all(|stack| resident(*stack, PAGE).is_none()));
+        assert!(stacks[256..].iter().all(|stack| resident(*stack, PAGE).is_some()));
         let mut last = second.pop().unwrap();
         finish(&mut last);
     });

@@ -16,10 +16,7 @@ static GUARD_END: AtomicUsize = AtomicUsize::new(0);
 
 fn describe(address: usize) -> Option<Overflow<'static>> {
     let guard = GUARD_START.load(Ordering::Relaxed)..GUARD_END.load(Ordering::Relaxed);
-    guard.contains(&address).then_some(Overflow {
-        name: "digger",
-        stack_size: DEFAULT_STACK_SIZE,
-    })
+    guard.contains(&address).then_some(Overflow { name: "digger", stack_size: DEFAULT_STACK_SIZE })
 }
 
 #[expect(unconditional_recursion, reason = "it is to overflow the stack")]
@@ -64,22 +61,16 @@ fn exit(code: c_int) -> ! {
 
 #[test]
 fn an_overflow_hits_the_guard_also_without_a_handler() {
-    let ended = in_child(
-        "overflow::an_overflow_hits_the_guard_also_without_a_handler",
-        overflow_a_coroutine,
-    );
+    let ended = in_child("overflow::an_overflow_hits_the_guard_also_without_a_handler", overflow_a_coroutine);
     assert_eq!(ended.status.signal(), Some(libc::SIGSEGV), "{ended:?}");
 }
 
 #[test]
 fn an_overflow_is_reported_in_one_line_and_aborts() {
-    let ended = in_child(
-        "overflow::an_overflow_is_reported_in_one_line_and_aborts",
-        || {
-            overflow::install(describe);
-            overflow_a_coroutine();
-        },
-    );
+    let ended = in_child("overflow::an_overflow_is_reported_in_one_line_and_aborts", || {
+        overflow::install(describe);
+        overflow_a_coroutine();
+    });
     assert_eq!(ended.status.signal(), Some(libc::SIGABRT), "{ended:?}");
     assert_eq!(
         ended.stderr,
@@ -90,14 +81,11 @@ fn an_overflow_is_reported_in_one_line_and_aborts() {
 
 #[test]
 fn the_first_of_several_installations_counts() {
-    let ended = in_child(
-        "overflow::the_first_of_several_installations_counts",
-        || {
-            overflow::install(describe);
-            overflow::install(|_| exit(9));
-            overflow_a_coroutine();
-        },
-    );
+    let ended = in_child("overflow::the_first_of_several_installations_counts", || {
+        overflow::install(describe);
+        overflow::install(|_| exit(9));
+        overflow_a_coroutine();
+    });
     assert_eq!(ended.status.signal(), Some(libc::SIGABRT), "{ended:?}");
     assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
 }
@@ -108,11 +96,8 @@ fn an_overflow_on_a_thread_with_an_alternate_stack_of_ours_is_reported() {
     let ended = in_child(name, || {
         let thread = std::thread::spawn(|| {
             // As on a thread that std did not start.
-            let none = libc::stack_t {
-                ss_sp: std::ptr::null_mut(),
-                ss_flags: libc::SS_DISABLE,
-                ss_size: libc::SIGSTKSZ,
-            };
+            let none =
+                libc::stack_t { ss_sp: std::ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: libc::SIGSTKSZ };
             // SAFETY: the structure is valid.
             assert_eq!(unsafe { libc::sigaltstack(&none, std::ptr::null_mut()) }, 0);
             let _stack = AltStack::ensure().unwrap();
@@ -122,10 +107,7 @@ fn an_overflow_on_a_thread_with_an_alternate_stack_of_ours_is_reported() {
         thread.join().unwrap();
     });
     assert_eq!(ended.status.signal(), Some(libc::SIGABRT), "{ended:?}");
-    assert!(
-        ended.stderr.starts_with("greenlet 'digger' has overflowed"),
-        "{ended:?}"
-    );
+    assert!(ended.stderr.starts_with("greenlet 'digger' has overflowed"), "{ended:?}");
 }
 
 #[test]
@@ -133,28 +115,20 @@ fn the_overflow_of_an_ordinary_thread_is_still_reported_by_std() {
     let name = "overflow::the_overflow_of_an_ordinary_thread_is_still_reported_by_std";
     let ended = in_child(name, || {
         overflow::install(describe);
-        let thread = std::thread::Builder::new()
-            .name("plain".into())
-            .spawn(|| dig(0));
+        let thread = std::thread::Builder::new().name("plain".into()).spawn(|| dig(0));
         thread.unwrap().join().unwrap();
     });
     assert_eq!(ended.status.signal(), Some(libc::SIGABRT), "{ended:?}");
     assert!(ended.stderr.contains("thread 'plain'"), "{ended:?}");
-    assert!(
-        ended.stderr.contains("has overflowed its stack"),
-        "{ended:?}"
-    );
+    assert!(ended.stderr.contains("has overflowed its stack"), "{ended:?}");
 }
 
 #[test]
 fn a_fault_that_is_no_overflow_kills_the_process_as_without_us() {
-    let ended = in_child(
-        "overflow::a_fault_that_is_no_overflow_kills_the_process_as_without_us",
-        || {
-            overflow::install(describe);
-            fault();
-        },
-    );
+    let ended = in_child("overflow::a_fault_that_is_no_overflow_kills_the_process_as_without_us", || {
+        overflow::install(describe);
+        fault();
+    });
     assert_eq!(ended.status.signal(), Some(libc::SIGSEGV), "{ended:?}");
     assert_eq!(ended.stderr, "");
 }
@@ -169,17 +143,11 @@ fn other_faults_go_to_the_handler_before_with_all_it_is_told() {
         let told = signal == libc::SIGSEGV && address.addr() == 8 && !context.is_null();
         exit(if told { 42 } else { 43 });
     }
-    let ended = in_child(
-        "overflow::other_faults_go_to_the_handler_before_with_all_it_is_told",
-        || {
-            set_action(
-                before as *const () as usize,
-                libc::SA_SIGINFO | libc::SA_ONSTACK,
-            );
-            overflow::install(describe);
-            fault();
-        },
-    );
+    let ended = in_child("overflow::other_faults_go_to_the_handler_before_with_all_it_is_told", || {
+        set_action(before as *const () as usize, libc::SA_SIGINFO | libc::SA_ONSTACK);
+        overflow::install(describe);
+        fault();
+    });
     assert_eq!(ended.status.code(), Some(42), "{ended:?}");
 }
 
@@ -188,27 +156,21 @@ fn other_faults_go_to_a_plain_handler_before() {
     extern "C" fn before(signal: c_int) {
         exit(if signal == libc::SIGSEGV { 42 } else { 43 });
     }
-    let ended = in_child(
-        "overflow::other_faults_go_to_a_plain_handler_before",
-        || {
-            set_action(before as *const () as usize, 0);
-            overflow::install(describe);
-            fault();
-        },
-    );
+    let ended = in_child("overflow::other_faults_go_to_a_plain_handler_before", || {
+        set_action(before as *const () as usize, 0);
+        overflow::install(describe);
+        fault();
+    });
     assert_eq!(ended.status.code(), Some(42), "{ended:?}");
 }
 
 #[test]
 fn a_fault_under_the_default_action_kills_the_process() {
-    let ended = in_child(
-        "overflow::a_fault_under_the_default_action_kills_the_process",
-        || {
-            set_action(libc::SIG_DFL, 0);
-            overflow::install(describe);
-            fault();
-        },
-    );
+    let ended = in_child("overflow::a_fault_under_the_default_action_kills_the_process", || {
+        set_action(libc::SIG_DFL, 0);
+        overflow::install(describe);
+        fault();
+    });
     assert_eq!(ended.status.signal(), Some(libc::SIGSEGV), "{ended:?}");
 }
 
@@ -224,31 +186,25 @@ fn a_fault_cannot_be_ignored() {
 
 #[test]
 fn a_signal_that_was_sent_kills_under_the_default_action() {
-    let ended = in_child(
-        "overflow::a_signal_that_was_sent_kills_under_the_default_action",
-        || {
-            set_action(libc::SIG_DFL, 0);
-            overflow::install(|_| exit(9));
-            // SAFETY: it has no preconditions.
-            unsafe { libc::raise(libc::SIGSEGV) };
-        },
-    );
+    let ended = in_child("overflow::a_signal_that_was_sent_kills_under_the_default_action", || {
+        set_action(libc::SIG_DFL, 0);
+        overflow::install(|_| exit(9));
+        // SAFETY: it has no preconditions.
+        unsafe { libc::raise(libc::SIGSEGV) };
+    });
     assert_eq!(ended.status.signal(), Some(libc::SIGSEGV), "{ended:?}");
 }
 
 #[test]
 fn a_signal_that_was_sent_is_ignored_as_before() {
-    let ended = in_child(
-        "overflow::a_signal_that_was_sent_is_ignored_as_before",
-        || {
-            set_action(libc::SIG_IGN, 0);
-            overflow::install(describe);
-            // SAFETY: it has no preconditions.
-            unsafe { libc::raise(libc::SIGSEGV) };
-            // The handler is still there.
-            overflow_a_coroutine();
-        },
-    );
+    let ended = in_child("overflow::a_signal_that_was_sent_is_ignored_as_before", || {
+        set_action(libc::SIG_IGN, 0);
+        overflow::install(describe);
+        // SAFETY: it has no preconditions.
+        unsafe { libc::raise(libc::SIGSEGV) };
+        // The handler is still there.
+        overflow_a_coroutine();
+    });
     assert_eq!(ended.status.signal(), Some(libc::SIGABRT), "{ended:?}");
     assert!(ended.stderr.starts_with("greenlet 'digger'"), "{ended:?}");
 }
