@@ -101,6 +101,7 @@ impl<T: AsFd> Io<T> {
     /// # Panics
     ///
     /// If it must wait inside [`no_switch`](crate::no_switch()); to unwind when the greenlet is interrupted.
+    #[inline(always)]
     pub fn read_with<R>(&self, timeout: Option<Duration>, op: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         self.retry(Direction::Read, timeout, op, |_| false)
     }
@@ -114,6 +115,7 @@ impl<T: AsFd> Io<T> {
     /// # Panics
     ///
     /// As [`read_with`](Io::read_with).
+    #[inline(always)]
     pub fn write_with<R>(&self, timeout: Option<Duration>, op: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         self.retry(Direction::Write, timeout, op, |_| false)
     }
@@ -130,6 +132,7 @@ impl<T: AsFd> Io<T> {
     /// # Panics
     ///
     /// As [`read_with`](Io::read_with).
+    #[inline(always)]
     pub fn read_some_with(
         &self,
         len: usize,
@@ -148,6 +151,7 @@ impl<T: AsFd> Io<T> {
     /// # Panics
     ///
     /// As [`read_with`](Io::read_with).
+    #[inline(always)]
     pub fn write_some_with(
         &self,
         len: usize,
@@ -171,7 +175,7 @@ impl<T: AsFd> Io<T> {
     }
 
     /// The loop under every call.
-    #[inline]
+    #[inline(always)]
     fn retry<R>(
         &self,
         direction: Direction,
@@ -217,7 +221,9 @@ impl<T: AsFd> Io<T> {
         })
     }
 
+    // Inlined up to the public call, as everything between a greenlet's code and its suspension; see ARCHITECTURE.md.
     /// Waits once; false at the deadline. `again`: it was woken before and found nothing, and keeps its place.
+    #[inline(always)]
     fn wait(&self, hub: &Hub, direction: Direction, deadline: Option<Instant>, again: bool) -> io::Result<bool> {
         let _turn = self.registrations.occupy(direction)?;
         let fd = self.io.as_fd();
@@ -294,10 +300,16 @@ impl Registrations {
         self.more().iter().find(|(hub, _)| *hub == id).map(|&(_, key)| Registered { key })
     }
 
+    #[inline]
     fn find_or_register(&self, hub: &Hub, fd: BorrowedFd<'_>) -> io::Result<Registered> {
-        if let Some(found) = self.find(hub) {
-            return Ok(found);
+        match self.find(hub) {
+            Some(found) => Ok(found),
+            None => self.register(hub, fd),
         }
+    }
+
+    #[inline(never)]
+    fn register(&self, hub: &Hub, fd: BorrowedFd<'_>) -> io::Result<Registered> {
         let watch = if self.kind == Kind::Listener { Watch::EachWait } else { Watch::Edge };
         let key = hub.poller()?.borrow_mut().register(fd, watch)?;
         let id = hub.id();
@@ -402,6 +414,7 @@ impl Registered {
 
 impl Hub {
     /// Waits for an event of a slot; false at the deadline.
+    #[inline(always)]
     fn wait_for_slot(
         &self,
         key: SlotKey,

@@ -9,6 +9,8 @@ use std::time::Duration;
 use greenlet_hub::{Io, Kind};
 use socket2::SockRef;
 
+use crate::pause;
+
 /// One of std's sockets, which makes the system calls.
 pub(crate) trait StdSocket: AsFd + From<OwnedFd> {
     const KIND: Kind;
@@ -161,12 +163,9 @@ impl<T: StdSocket> Socket<T> {
     pub(crate) fn write_with_pauses<R>(&self, mut op: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         match self.mode(|settings| &settings.write_timeout) {
             Mode::Fail => op(self.std()),
-            Mode::Wait(timeout) => crate::pause::until_done(timeout, || {
-                // Through the hub all the same, so that the call counts against the greenlet's budget.
-                self.io.write_with(timeout, |io| match op(io) {
-                    Err(err) if err.kind() == io::ErrorKind::WouldBlock => Ok(None),
-                    result => result.map(Some),
-                })
+            Mode::Wait(timeout) => pause::until_done(timeout, || {
+                // Through the hub all the same, so that the call counts as one of those after which a greenlet yields.
+                self.io.write_with(timeout, |io| unless_it_would_block(op(io)).transpose())
             }),
         }
     }
@@ -202,20 +201,71 @@ where
 
     #[inline]
     fn read_some(&self, len: usize, mut op: impl FnMut(&T) -> io::Result<usize>) -> io::Result<usize> {
-        match self.mode(|settings| &settings.read_timeout) {
-            Mode::Fail => op(self.std()),
-            Mode::Wait(_) if len == 0 => self.move_nothing(op, Io::read_with),
-            Mode::Wait(timeout) if T::SHORT_READ_EMPTIES => self.io.read_some_with(len, timeout, op),
-            Mode::Wait(timeout) => self.io.read_with(timeout, op),
+        let Mode::Wait(timeout) = self.mode(|settings| &settings.read_timeout) else { return op(self.std()) };
+        if len == 0
+            && let Some(result) = unless_it_would_block(op(self.std()))
+        {
+            return result;
         }
+        if T::SHORT_READ_EMPTIES { self.io.read_some_with(len, timeout, op) } else { self.io.read_with(timeout, op) }
     }
 
     #[inline]
     fn write_some(&self, len: usize, mut op: impl FnMut(&T) -> io::Result<usize>) -> io::Result<usize> {
-        match self.mode(|settings| &settings.write_timeout) {
-            Mode::Fail => op(self.std()),
-            Mode::Wait(_) if len == 0 => self.move_nothing(op, Io::write_with),
-            Mode::Wait(timeout) => self.io.write_some_with(len, timeout, op),
+        let Mode::Wait(timeout) = self.mode(|settings| &settings.write_timeout) else { return op(self.std()) };
+        if len == 0
+            && let Some(result) = unless_it_would_block(op(self.std()))
+        {
+            return result;
+        }
+        self.io.write_some_with(len, timeout, op)
+    }
+}
+
+impl<T: StdSocket> AsFd for Socket<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.io.as_fd()
+    }
+}
+
+impl Settings {
+    fn are_set(&self) -> bool {
+        self.nonblocking.load(Ordering::Relaxed)
+            || self.read_timeout.get().is_some()
+            || self.write_timeout.get().is_some()
+    }
+}
+
+impl Timeout {
+    fn get(&self) -> Option<Duration> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            nanos => Some(Duration::from_nanos(nanos)),
         }
     }
+
+    fn set(&self, timeout: Option<Duration>) {
+        // Some 584 years are as good as more.
+        let nanos = timeout.map_or(0, |timeout| timeout.as_nanos().try_into().unwrap_or(u64::MAX));
+        self.0.store(nanos, Ordering::Relaxed);
+    }
+}
+
+/// `fcntl` with `F_GETFL` and `F_SETFL` fails on closed descriptors only, and these are owned.
+const MUST_BE_A_DESCRIPTOR: &str = "an owned descriptor is open, so its flags can be read and set";
+
+/// Moving no bytes mostly needs neither data nor room, so what is known of these says nothing about it.
+fn unless_it_would_block<R>(result: io::Result<R>) -> Option<io::Result<R>> {
+    match result {
+        Err(err) if err.kind() == io::ErrorKind::WouldBlock => None,
+        result => Some(result),
+    }
+}
+
+/// Refuses what std refuses, in its words.
+pub(crate) fn refuse_zero(timeout: Option<Duration>) -> io::Result<()> {
+    if timeout == Some(Duration::ZERO) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "cannot set a 0 duration timeout"));
+    }
+    Ok(())
 }
