@@ -1,15 +1,18 @@
-//! What the examples share: the command line, an end with one clear line, and accepting for ever.
+//! What the examples share: the command line, an end with one clear line, accepting for ever, and measuring a demo.
 #![allow(dead_code, reason = "no example uses all of it")]
 
+use std::cell::RefCell;
 use std::fmt::Display;
-use std::io;
-use std::iter;
 use std::net::SocketAddr;
 use std::process::exit;
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use std::{io, iter};
 
 use greenlet::net::{TcpListener, TcpStream};
-use greenlet::sleep;
+use greenlet::{joinall, sleep, spawn};
+use hdrhistogram::Histogram;
+use indicatif::{HumanCount, ProgressBar};
 use pico_args::Arguments;
 
 /// Ends the program with one line on stderr. By custom 2 is for a wrong command line, 1 for what fails later.
@@ -30,22 +33,47 @@ pub(crate) fn arguments(source: &str) -> Arguments {
     args
 }
 
-/// The value of an option, if it was given.
-pub(crate) fn option(args: &mut Arguments, name: &'static str) -> Option<String> {
-    args.opt_value_from_str(name).unwrap_or_else(|err| fail(2, err))
-}
-
 /// What is left of the command line: at the most `N` operands, and no flag that nobody knows.
 pub(crate) fn operands<const N: usize>(args: Arguments) -> [Option<String>; N] {
     let left: Vec<String> = args.finish().into_iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
     if let Some(flag) = left.iter().find(|arg| arg.starts_with('-')) {
-        fail(2, format_args!("unknown flag '{flag}' (try --help)"));
+        fail(2, format_args!("unknown flag '{flag}' (see --help)"));
     }
     if let Some(stray) = left.get(N) {
-        fail(2, format_args!("unexpected argument '{stray}' (try --help)"));
+        fail(2, format_args!("unexpected argument '{stray}' (see --help)"));
     }
     let mut left = left.into_iter();
     [(); N].map(|()| left.next())
+}
+
+/// The command line of a server, `[--listen ADDR]` or `--demo [N]`: where to listen, and how many clients the demo has.
+/// A demo listens on a free port, unless told where.
+pub(crate) fn server(source: &str, default: &str, default_clients: usize) -> (String, Option<usize>) {
+    let mut args = arguments(source);
+    let is_demo = args.contains("--demo");
+    let addr: Option<String> = args.opt_value_from_str("--listen").unwrap_or_else(|err| fail(2, err));
+    if !is_demo {
+        let [] = operands(args);
+        descriptors(0);
+        return (addr.unwrap_or(default.to_owned()), None);
+    }
+    let [clients] = operands(args);
+    let clients = clients.map_or(Ok(default_clients), |clients| {
+        clients.parse().map_err(|err| format!("'{clients}' is not a number of clients: {err}"))
+    });
+    let clients = clients.unwrap_or_else(|err| fail(2, err));
+    descriptors(clients.saturating_mul(2));
+    (addr.unwrap_or("127.0.0.1:0".to_owned()), Some(clients))
+}
+
+/// Raises the soft limit of descriptors as far as it goes, which has to be far enough.
+pub(crate) fn descriptors(needed: usize) {
+    const OURS: u64 = 20; // standard streams, poller, listeners, and some more
+    let needed = (needed as u64).saturating_add(OURS);
+    let limit = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(0);
+    if needed > limit && needed > OURS {
+        fail(2, format_args!("this needs {needed} descriptors, and the hard limit is {limit} (ulimit -Hn)"));
+    }
 }
 
 /// Listens, or ends the program.
@@ -56,18 +84,57 @@ pub(crate) fn listen(addr: &str) -> TcpListener {
 /// Connections as they come, without end: as `TcpListener::incoming`, but when accepting fails, most likely for want of
 /// descriptors, it tries again after a pause. Until then the kernel keeps those who knock, so nobody is lost.
 pub(crate) fn connections(listener: &TcpListener) -> impl Iterator<Item = (TcpStream, SocketAddr)> + '_ {
-    const PAUSE: Duration = Duration::from_millis(10);
-    let mut pause = PAUSE;
-    iter::repeat_with(move || listener.accept()).filter_map(move |accepted: io::Result<_>| match accepted {
+    let mut pauses = pauses();
+    iter::repeat_with(|| listener.accept()).filter_map(move |accepted| match accepted {
         Ok(connection) => {
-            pause = PAUSE;
+            pauses = self::pauses();
             Some(connection)
         }
         Err(err) => {
+            let pause = pauses.next()?;
             eprintln!("cannot accept: {err}; trying again in {pause:?}");
             sleep(pause);
-            pause = (pause * 2).min(Duration::from_secs(1));
             None
         }
     })
+}
+
+/// 10 ms, 20 ms, and so on to 1 s, without end.
+fn pauses() -> impl Iterator<Item = Duration> {
+    iter::successors(Some(Duration::from_millis(10)), |&pause| Some((pause * 2).min(Duration::from_secs(1))))
+}
+
+/// A demo: so many clients, each a greenlet that makes so many round trips. With a progress bar, if stderr is a terminal.
+/// Prints how long the round trips took; ends the program if a client fails.
+pub(crate) fn demo(clients: usize, round_trips: usize, client: impl Fn(usize, &Meter) -> io::Result<()> + 'static) {
+    let micros = RefCell::new(Histogram::new(3).expect("three digits are allowed"));
+    let meter = Rc::new(Meter { bar: ProgressBar::new((clients * round_trips) as u64), micros });
+    let (client, start) = (Rc::new(client), Instant::now());
+    let ends = joinall((0..clients).map(|number| {
+        let (client, meter) = (Rc::clone(&client), Rc::clone(&meter));
+        spawn(move || client(number, &meter))
+    }));
+    for (number, end) in ends.into_iter().enumerate() {
+        let end = end.unwrap_or_else(|err| fail(1, format_args!("client {number}: {err}")));
+        end.unwrap_or_else(|err| fail(1, format_args!("client {number}: {err}")));
+    }
+    let (elapsed, micros) = (start.elapsed(), meter.micros.borrow());
+    meter.bar.finish_and_clear();
+    let (messages, rate) = (HumanCount(micros.len()), HumanCount((micros.len() as f64 / elapsed.as_secs_f64()) as u64));
+    println!("{} connections, {messages} messages in {elapsed:.2?}: {rate} messages/s", HumanCount(clients as u64));
+    let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|quantile| micros.value_at_quantile(quantile) as f64 / 1000.0);
+    println!("round trips: p50 {p50:.2} ms, p99 {p99:.2} ms, p99.9 {p999:.2} ms");
+}
+
+/// Where the clients of a demo report their round trips.
+pub(crate) struct Meter {
+    bar: ProgressBar,
+    micros: RefCell<Histogram<u64>>,
+}
+
+impl Meter {
+    pub(crate) fn round_trip(&self, took: Duration) {
+        self.micros.borrow_mut().saturating_record(took.as_micros() as u64);
+        self.bar.inc(1);
+    }
 }

@@ -339,6 +339,7 @@ impl fmt::Debug for Block {
 }
 
 /// A counted reference to a block, usable on any thread.
+#[derive(PartialEq)]
 pub(crate) struct BlockRef(NonNull<Block>);
 
 // SAFETY: a block is `Send` and `Sync`, and the count is atomic.
@@ -347,11 +348,6 @@ unsafe impl Send for BlockRef {}
 unsafe impl Sync for BlockRef {}
 
 impl BlockRef {
-    /// The pointer that the hub keeps, under its own count.
-    pub(crate) fn as_ptr(&self) -> NonNull<Block> {
-        self.0
-    }
-
     /// A new reference to what the hub keeps by pointer.
     pub(crate) fn from_hub(block: &HubRef) -> BlockRef {
         block.references.fetch_add(1, Ordering::Relaxed);

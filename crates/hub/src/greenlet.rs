@@ -185,6 +185,10 @@ impl Greenlet {
         true
     }
 
+    pub(crate) fn block(&self) -> &BlockRef {
+        &self.block
+    }
+
     /// What the reports call it.
     pub(crate) fn label(block: &Block) -> impl fmt::Display {
         fmt::from_fn(move |f| match block.name() {
@@ -205,7 +209,7 @@ impl fmt::Debug for Greenlet {
 impl PartialEq for Greenlet {
     /// Whether both handles are of the same greenlet.
     fn eq(&self, other: &Greenlet) -> bool {
-        self.block.as_ptr() == other.block.as_ptr()
+        self.block() == other.block()
     }
 }
 

@@ -126,7 +126,7 @@ impl Wait {
 
     /// What can end this wait, to be left where that will happen.
     pub fn waiter(&self) -> Waiter {
-        Hub::with(|hub| Waiter { block: BlockRef::from_hub(&hub.current()), number: self.number })
+        Hub::with(|hub| Waiter::new(BlockRef::from_hub(&hub.current()), self.number))
     }
 
     /// Waits until the wait is notified, the deadline has come, or the greenlet is interrupted.
@@ -177,6 +177,10 @@ pub struct Waiter {
 }
 
 impl Waiter {
+    pub(crate) fn new(block: BlockRef, number: u64) -> Waiter {
+        Waiter { block, number }
+    }
+
     /// Ends the wait; true if it was this call that ended it. Never switches.
     ///
     /// What was to be given to a waiter that returns false has to go to the next one:
