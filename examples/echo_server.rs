@@ -26,7 +26,6 @@ fn main() {
 }
 
 fn serve(listener: &TcpListener) {
-    println!("listening on {}", listener.local_addr().expect("a listener has an address"));
     for (stream, peer) in common::connections(listener) {
         // Nobody joins it: when the client has gone it ends by itself, and the stream is closed.
         Builder::new().name(format!("client {peer}")).spawn(move || io::copy(&mut &stream, &mut &stream));

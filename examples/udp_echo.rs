@@ -7,26 +7,27 @@
 //!     cargo run --release --example udp_echo -- --demo [N]                  N: 100
 
 use std::time::{Duration, Instant};
-use std::{io, iter, net::SocketAddr};
+use std::{io, iter};
 
-use greenlet::{net::UdpSocket, sleep, spawn};
+use greenlet::net::{SocketAddr, UdpSocket};
+use greenlet::{sleep, spawn};
 
 mod common;
 
-const MESSAGES: usize = 100;
-
 fn main() {
     let (addr, demo_clients) = common::server(include_str!("udp_echo.rs"), "127.0.0.1:7777", 100);
-    let socket = UdpSocket::bind(&addr);
-    let socket = socket.unwrap_or_else(|err| common::fail(1, format_args!("cannot listen on {addr}: {err}")));
-    match demo_clients {
-        None => serve(&socket),
-        Some(clients) => demo(socket, clients).unwrap_or_else(|err| common::fail(1, err)),
+    let bound = UdpSocket::bind(&addr).and_then(|socket| Ok((socket.local_addr()?, socket)));
+    let (addr, socket) = bound.unwrap_or_else(|err| common::fail(1, format_args!("cannot bind to {addr}: {err}")));
+    println!("listening on {addr}");
+    if let Some(clients) = demo_clients {
+        spawn(move || serve(&socket));
+        common::demo(clients, 100, move |client, meter| talk(addr, client, meter));
+    } else {
+        serve(&socket);
     }
 }
 
 fn serve(socket: &UdpSocket) {
-    println!("listening on {}", socket.local_addr().expect("a bound socket has an address"));
     let mut datagram = vec![0; 65_536];
     loop {
         let echoed = socket.recv_from(&mut datagram).and_then(|(len, peer)| socket.send_to(&datagram[..len], peer));
@@ -37,18 +38,11 @@ fn serve(socket: &UdpSocket) {
     }
 }
 
-fn demo(server: UdpSocket, clients: usize) -> io::Result<()> {
-    let addr = server.local_addr()?;
-    spawn(move || serve(&server));
-    common::demo(clients, MESSAGES, move |client, meter| talk(addr, client, meter));
-    Ok(())
-}
-
 fn talk(server: SocketAddr, client: usize, meter: &common::Meter) -> io::Result<()> {
     let socket = UdpSocket::bind(("127.0.0.1", 0))?;
     socket.connect(server)?;
     socket.set_read_timeout(Some(Duration::from_secs(1)))?;
-    for message in 0..MESSAGES {
+    for message in 0..100 {
         let (text, start) = (format!("{client:32}{message:32}"), Instant::now());
         // UDP may lose a datagram. So each is sent up to five times, and an echo that comes late is passed over.
         if !(0..5).any(|_| socket.send(text.as_bytes()).is_ok() && echo_comes(&socket, text.as_bytes())) {

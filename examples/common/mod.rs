@@ -76,9 +76,12 @@ pub(crate) fn descriptors(needed: usize) {
     }
 }
 
-/// Listens, or ends the program.
+/// Listens and says where, or ends the program.
 pub(crate) fn listen(addr: &str) -> TcpListener {
-    TcpListener::bind(addr).unwrap_or_else(|err| fail(1, format_args!("cannot listen on {addr}: {err}")))
+    let listener = TcpListener::bind(addr).and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (addr, listener) = listener.unwrap_or_else(|err| fail(1, format_args!("cannot listen on {addr}: {err}")));
+    println!("listening on {addr}");
+    listener
 }
 
 /// Connections as they come, without end: as `TcpListener::incoming`, but when accepting fails, most likely for want of

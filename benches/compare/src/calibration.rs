@@ -26,10 +26,7 @@ pub(crate) struct Calibration {
 impl Calibration {
     /// Watches these cores.
     pub(crate) fn of(cores: &'static [usize]) -> Self {
-        Self {
-            cores,
-            best: Duration::MAX,
-        }
+        Self { cores, best: Duration::MAX }
     }
 
     /// Runs `run` between two pieces of work, again when one of them was slow.
@@ -37,11 +34,7 @@ impl Calibration {
     /// # Errors
     ///
     /// What `run` reports; no socket pair can be had.
-    pub(crate) fn around<T>(
-        &mut self,
-        what: &str,
-        mut run: impl FnMut() -> io::Result<T>,
-    ) -> io::Result<T> {
+    pub(crate) fn around<T>(&mut self, what: &str, mut run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         let mut least: Option<(f64, T)> = None;
         for attempt in 1..=ATTEMPTS {
             let before = self.quiet_moment()?;
@@ -60,9 +53,7 @@ impl Calibration {
         let (off, res) = least.expect("there was an attempt");
         if off > TOLERANCE {
             let percent = (off - 1.0) * 100.0;
-            eprintln!(
-                "compare: {what}: the machine was {percent:.0} % slow in all of {ATTEMPTS} attempts"
-            );
+            eprintln!("compare: {what}: the machine was {percent:.0} % slow in all of {ATTEMPTS} attempts");
         }
         Ok(res)
     }
@@ -108,15 +99,8 @@ fn reference(cores: &[usize]) -> io::Result<Duration> {
         io::Result::Ok(start.elapsed())
     };
     thread::scope(|scope| {
-        let handles: Vec<_> = cores
-            .iter()
-            .map(|&core| scope.spawn(move || one(core)))
-            .collect();
-        let times = handles
-            .into_iter()
-            .map(|handle| handle.join().expect("no panic in the reference"));
-        times
-            .collect::<io::Result<Vec<_>>>()
-            .map(|times| times.into_iter().max().unwrap_or_default())
+        let handles: Vec<_> = cores.iter().map(|&core| scope.spawn(move || one(core))).collect();
+        let times = handles.into_iter().map(|handle| handle.join().expect("no panic in the reference"));
+        times.collect::<io::Result<Vec<_>>>().map(|times| times.into_iter().max().unwrap_or_default())
     })
 }

@@ -15,15 +15,8 @@ mod waiting;
 mod yields;
 
 /// The cases in the order in which they are run.
-pub(crate) const ALL: &[Case] = &[
-    yields::CASE,
-    spawns::CASE,
-    waiting::CASE,
-    idle::CASE,
-    timers::CASE,
-    echo::CASE,
-    churn::CASE,
-];
+pub(crate) const ALL: &[Case] =
+    &[yields::CASE, spawns::CASE, waiting::CASE, idle::CASE, timers::CASE, echo::CASE, churn::CASE];
 
 /// One case.
 pub(crate) struct Case {

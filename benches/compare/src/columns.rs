@@ -8,6 +8,7 @@ use crate::gauge::{Gauge, Sleepers};
 
 mod corosensei;
 mod floor;
+mod greenlet;
 mod may;
 mod raw_epoll;
 mod threads;
@@ -15,6 +16,7 @@ mod tokio;
 
 /// The columns in the order in which they are printed.
 pub(crate) const ALL: &[Column] = &[
+    greenlet::COLUMN,
     corosensei::COLUMN,
     raw_epoll::COLUMN,
     tokio::COLUMN,
@@ -34,6 +36,8 @@ const WARM_UP: usize = 100;
 /// All of them run in a process of their own, pinned to one core.
 pub(crate) struct Column {
     pub(crate) name: &'static str,
+    /// The most tasks that it is tried with: known to run out of mappings or threads beyond, after minutes.
+    pub(crate) limit: usize,
     /// Runs so many tasks, each yielding so often, and returns the time from the first to the last of those yields.
     /// Where a runtime knows several ways to yield, all of them: the best counts.
     pub(crate) yields: &'static [fn(usize, usize) -> Duration],
@@ -53,14 +57,8 @@ type Serve = fn(&dyn Fn(SocketAddr));
 
 impl Column {
     /// A column without any case.
-    const EMPTY: Self = Self {
-        name: "",
-        yields: &[],
-        spawns: &[],
-        hold: None,
-        sleep: None,
-        serve: None,
-    };
+    const EMPTY: Self =
+        Self { name: "", limit: usize::MAX, yields: &[], spawns: &[], hold: None, sleep: None, serve: None };
 
     /// Finds a column by its name.
     pub(crate) fn named(name: &str) -> Option<&'static Self> {
@@ -83,9 +81,6 @@ impl Stopwatch {
     }
 
     fn elapsed(&self) -> Duration {
-        self.0
-            .get()
-            .expect("the first task started the clock")
-            .elapsed()
+        self.0.get().expect("the first task started the clock").elapsed()
     }
 }

@@ -22,18 +22,12 @@ enum What {
 impl Gauge {
     /// Measures how long it takes until all wait.
     pub(crate) fn time(tasks: usize) -> Self {
-        Self {
-            tasks,
-            what: What::Time(Instant::now()),
-        }
+        Self { tasks, what: What::Time(Instant::now()) }
     }
 
     /// Measures what memory those who wait keep.
     pub(crate) fn memory(tasks: usize) -> Self {
-        Self {
-            tasks,
-            what: What::Memory(Memory::default()),
-        }
+        Self { tasks, what: What::Memory(Memory::default()) }
     }
 
     /// Marks the moment when the runtime stands and no task has been spawned.
@@ -104,11 +98,7 @@ static LATEST: AtomicU64 = AtomicU64::new(0);
 impl Sleepers {
     /// A crowd that sleeps between nothing and `longest`.
     pub(crate) fn new(tasks: usize, longest: Duration) -> Self {
-        Self {
-            tasks,
-            longest,
-            before: Cell::new(Duration::ZERO),
-        }
+        Self { tasks, longest, before: Cell::new(Duration::ZERO) }
     }
 
     /// Returns the size of the crowd.

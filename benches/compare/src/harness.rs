@@ -27,18 +27,11 @@ pub(crate) fn run(options: &Options) -> bool {
     };
     let mut complete = true;
     for case in &options.cases {
-        let own = if options.quick {
-            case.quick
-        } else {
-            case.params
-        };
+        let own = if options.quick { case.quick } else { case.params };
         let own = || own.iter().map(|&param| param.to_owned()).collect();
         for param in options.params.clone().unwrap_or_else(own) {
             let report = rounds(case, &param, options, &mut machine);
-            complete &= report
-                .runs
-                .iter()
-                .all(|runs| runs.column != "greenlet" || !runs.failed);
+            complete &= report.runs.iter().all(|runs| runs.column != "greenlet" || !runs.failed);
             if options.json {
                 report.print_json();
             } else {
@@ -50,16 +43,8 @@ pub(crate) fn run(options: &Options) -> bool {
 }
 
 fn rounds(case: &'static Case, param: &str, options: &Options, machine: &mut Machine) -> Report {
-    let columns: Vec<&Column> = options
-        .columns
-        .iter()
-        .copied()
-        .filter(|column| (case.has)(column))
-        .collect();
-    let mut runs: Vec<Runs> = columns
-        .iter()
-        .map(|column| Runs::new(column.name))
-        .collect();
+    let columns: Vec<&Column> = options.columns.iter().copied().filter(|column| (case.has)(column)).collect();
+    let mut runs: Vec<Runs> = columns.iter().map(|column| Runs::new(column.name)).collect();
     for round in 0..options.rounds {
         for turn in 0..columns.len() {
             let index = (round + turn) % columns.len();
@@ -71,30 +56,21 @@ fn rounds(case: &'static Case, param: &str, options: &Options, machine: &mut Mac
             match once(case, columns[index], param, seconds, machine) {
                 Ok(figures) => runs[index].rounds.push(figures),
                 Err(err) => {
-                    eprintln!(
-                        "compare: {} {param} {}: {err}",
-                        case.name, columns[index].name
-                    );
+                    eprintln!("compare: {} {param} {}: {err}", case.name, columns[index].name);
                     runs[index].fail();
                 }
             }
         }
     }
-    Report {
-        case,
-        param: param.to_owned(),
-        runs,
-    }
+    Report { case, param: param.to_owned(), runs }
 }
 
-fn once(
-    case: &Case,
-    column: &Column,
-    param: &str,
-    seconds: f64,
-    machine: &mut Machine,
-) -> io::Result<Vec<f64>> {
+fn once(case: &Case, column: &Column, param: &str, seconds: f64, machine: &mut Machine) -> io::Result<Vec<f64>> {
     let run = || match case.run {
+        Run::Child(_) if param.parse().is_ok_and(|tasks: usize| tasks > column.limit) => {
+            let limit = column.limit;
+            Err(io::Error::other(format!("not tried: fails beyond some {limit} tasks")))
+        }
         Run::Child(_) => process::measure(case.name, column.name, param, seconds),
         Run::Load(load) => load(&mut Server::start(column.name)?, param, seconds),
     };

@@ -52,8 +52,7 @@ impl Load {
         while load.connections.len() < count {
             let first = load.connections.len();
             for key in first..count.min(first + BATCH) {
-                load.connections
-                    .push(Connection::open(address, &load.epoll, key)?);
+                load.connections.push(Connection::open(address, &load.epoll, key)?);
             }
             load.round(first)?;
         }
@@ -85,9 +84,7 @@ impl Load {
         let mut in_flight = self.connections.len() - first;
         let mut over = false;
         while in_flight > 0 {
-            let count = self
-                .epoll
-                .wait(&mut self.events, PATIENCE.as_millis() as i32)?;
+            let count = self.epoll.wait(&mut self.events, PATIENCE.as_millis() as i32)?;
             if count == 0 {
                 return Err(io::Error::new(ErrorKind::TimedOut, "no answer for 10 s"));
             }
@@ -104,11 +101,7 @@ impl Load {
                 }
             }
         }
-        Ok(Phase {
-            count: latency.len(),
-            elapsed: start.elapsed(),
-            latency,
-        })
+        Ok(Phase { count: latency.len(), elapsed: start.elapsed(), latency })
     }
 }
 
@@ -120,12 +113,7 @@ impl Load {
 /// # Errors
 ///
 /// A connection fails or an echo is wrong.
-pub(crate) fn churn(
-    address: SocketAddr,
-    at_once: usize,
-    size: usize,
-    duration: Duration,
-) -> io::Result<Phase> {
+pub(crate) fn churn(address: SocketAddr, at_once: usize, size: usize, duration: Duration) -> io::Result<Phase> {
     let epoll = Epoll::new()?;
     let mut pattern = Pattern::new(size);
     let mut events = vec![Event::EMPTY; 1_024];
@@ -166,11 +154,7 @@ pub(crate) fn churn(
             }
         }
     }
-    Ok(Phase {
-        count: latency.len(),
-        elapsed: start.elapsed(),
-        latency,
-    })
+    Ok(Phase { count: latency.len(), elapsed: start.elapsed(), latency })
 }
 
 fn histogram() -> Histogram<u64> {
@@ -197,20 +181,12 @@ impl Connection {
         stream.set_nodelay(true)?;
         epoll.add(&stream, INTEREST, key)?;
         let since = Instant::now();
-        Ok(Self {
-            stream,
-            key,
-            stamp: [0; STAMP],
-            sent: 0,
-            received: 0,
-            since,
-        })
+        Ok(Self { stream, key, stamp: [0; STAMP], sent: 0, received: 0, since })
     }
 
     /// Begins the next message.
     fn begin(&mut self, pattern: &mut Pattern) -> io::Result<()> {
-        let count =
-            u32::from_ne_bytes([self.stamp[4], self.stamp[5], self.stamp[6], self.stamp[7]]);
+        let count = u32::from_ne_bytes([self.stamp[4], self.stamp[5], self.stamp[6], self.stamp[7]]);
         self.stamp[..4].copy_from_slice(&(self.key as u32).to_ne_bytes());
         self.stamp[4..].copy_from_slice(&count.wrapping_add(1).to_ne_bytes());
         self.sent = 0;
@@ -232,17 +208,9 @@ impl Connection {
     }
 
     /// Does what an event asks for, and tells whether it completed the answer.
-    fn handle(
-        &mut self,
-        event: Event,
-        pattern: &mut Pattern,
-        buffer: &mut [u8],
-    ) -> io::Result<bool> {
+    fn handle(&mut self, event: Event, pattern: &mut Pattern, buffer: &mut [u8]) -> io::Result<bool> {
         if event.has(GONE) {
-            return Err(io::Error::new(
-                ErrorKind::ConnectionReset,
-                "the server has hung up",
-            ));
+            return Err(io::Error::new(ErrorKind::ConnectionReset, "the server has hung up"));
         }
         if self.sent < pattern.len() {
             self.send(pattern)?;
@@ -256,14 +224,9 @@ impl Connection {
                 Err(err) if err.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(err) => return Err(err),
             };
-            let expected = pattern
-                .stamped(self.stamp)
-                .get(self.received..self.received + len);
+            let expected = pattern.stamped(self.stamp).get(self.received..self.received + len);
             if len == 0 || expected != Some(&buffer[..len]) {
-                return Err(io::Error::new(
-                    ErrorKind::InvalidData,
-                    "the echo is not what was sent",
-                ));
+                return Err(io::Error::new(ErrorKind::InvalidData, "the echo is not what was sent"));
             }
             self.received += len;
             // A short read has emptied the socket.

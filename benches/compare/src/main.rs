@@ -81,10 +81,7 @@ fn measure(case: &str, column: &str, param: &str, seconds: &str) -> io::Result<(
     let column = column_named(column)?;
     let seconds: f64 = seconds.parse().map_err(io::Error::other)?;
     match Case::named(case) {
-        Some(Case {
-            run: Run::Child(run),
-            ..
-        }) => run(column, param, seconds),
+        Some(Case { run: Run::Child(run), .. }) => run(column, param, seconds),
         _ => Err(io::Error::other("no such case to measure in a child")),
     }
 }

@@ -58,10 +58,7 @@ impl Options {
             Some(names) => find(names.split(','), "column", Column::named)?,
         };
         let names = args.finish();
-        if let Some(flag) = names
-            .iter()
-            .find(|name| name.to_string_lossy().starts_with('-'))
-        {
+        if let Some(flag) = names.iter().find(|name| name.to_string_lossy().starts_with('-')) {
             return Err(format!("unknown option {}", flag.display()));
         }
         let names: Vec<_> = names.iter().map(|name| name.to_string_lossy()).collect();
@@ -86,7 +83,5 @@ fn find<'a, T>(
     what: &str,
     named: fn(&str) -> Option<&'static T>,
 ) -> Result<Vec<&'static T>, String> {
-    names
-        .map(|name| named(name).ok_or_else(|| format!("no {what} {name:?}")))
-        .collect()
+    names.map(|name| named(name).ok_or_else(|| format!("no {what} {name:?}"))).collect()
 }

@@ -41,15 +41,10 @@ pub(crate) fn measure(case: &str, column: &str, param: &str, seconds: f64) -> io
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let complaint = child
-        .stderr
-        .take()
-        .map(|stderr| thread::spawn(move || first_line(stderr)));
+    let complaint = child.stderr.take().map(|stderr| thread::spawn(move || first_line(stderr)));
     let status = wait(&mut child)?;
     if !status.success() {
-        let complaint = complaint
-            .and_then(|reader| reader.join().ok())
-            .unwrap_or_default();
+        let complaint = complaint.and_then(|reader| reader.join().ok()).unwrap_or_default();
         return Err(io::Error::other(format!("{status}: {complaint}")));
     }
     let mut figures = String::new();
@@ -62,10 +57,7 @@ pub(crate) fn measure(case: &str, column: &str, param: &str, seconds: f64) -> io
 
 /// Reads to the end, so that the child never waits for room in the pipe, and returns the first line.
 fn first_line(stderr: impl Read) -> String {
-    let mut lines = BufReader::new(stderr)
-        .lines()
-        .map_while(Result::ok)
-        .filter(|l| !l.is_empty());
+    let mut lines = BufReader::new(stderr).lines().map_while(Result::ok).filter(|l| !l.is_empty());
     let first = lines.next().unwrap_or_default();
     lines.for_each(drop);
     first
@@ -80,10 +72,7 @@ fn wait(child: &mut Child) -> io::Result<process::ExitStatus> {
         if Instant::now() >= deadline {
             child.kill()?;
             child.wait()?;
-            return Err(io::Error::other(format!(
-                "no result in {} s",
-                PATIENCE.as_secs()
-            )));
+            return Err(io::Error::other(format!("no result in {} s", PATIENCE.as_secs())));
         }
         thread::sleep(Duration::from_millis(5));
     }
@@ -115,12 +104,7 @@ impl Server {
         let mut stdout = BufReader::new(stdout).lines();
         let port = answer(&mut stdout)?;
         let port: u16 = port.parse().map_err(io::Error::other)?;
-        Ok(Self {
-            child,
-            stdin,
-            stdout,
-            address: (Ipv4Addr::LOCALHOST, port).into(),
-        })
+        Ok(Self { child, stdin, stdout, address: (Ipv4Addr::LOCALHOST, port).into() })
     }
 
     /// Returns where it listens.
@@ -136,17 +120,11 @@ impl Server {
     pub(crate) fn usage(&mut self) -> io::Result<Usage> {
         self.stdin.write_all(b"usage\n")?;
         let line = answer(&mut self.stdout)?;
-        let micros: Vec<u64> = line
-            .split(' ')
-            .filter_map(|number| number.parse().ok())
-            .collect();
+        let micros: Vec<u64> = line.split(' ').filter_map(|number| number.parse().ok()).collect();
         let [cpu, user] = micros[..] else {
             return Err(io::Error::other(format!("the server answered {line:?}")));
         };
-        Ok(Usage {
-            cpu: Duration::from_micros(cpu),
-            user: Duration::from_micros(user),
-        })
+        Ok(Usage { cpu: Duration::from_micros(cpu), user: Duration::from_micros(user) })
     }
 }
 
@@ -159,9 +137,7 @@ impl Drop for Server {
 }
 
 fn answer(stdout: &mut Lines<BufReader<ChildStdout>>) -> io::Result<String> {
-    stdout
-        .next()
-        .unwrap_or_else(|| Err(io::Error::other("the server has ended")))
+    stdout.next().unwrap_or_else(|| Err(io::Error::other("the server has ended")))
 }
 
 /// The child's side of [`Server`]: serves until its standard input ends.

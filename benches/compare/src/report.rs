@@ -14,11 +14,7 @@ pub(crate) struct Runs {
 impl Runs {
     /// A column that has not run yet.
     pub(crate) fn new(column: &'static str) -> Self {
-        Self {
-            column,
-            rounds: Vec::new(),
-            failed: false,
-        }
+        Self { column, rounds: Vec::new(), failed: false }
     }
 
     /// Notes that this column cannot do this case; what it did before does not count.

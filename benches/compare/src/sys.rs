@@ -29,17 +29,10 @@ pub(crate) fn usage() -> Usage {
     assert_eq!(res, 0, "getrusage of the own process cannot fail");
     // SAFETY: rusage consists of integers, so zeroed memory is a valid one, and getrusage has filled it.
     let usage = unsafe { usage.assume_init() };
-    let duration = |time: libc::timeval| {
-        Duration::new(
-            time.tv_sec.unsigned_abs(),
-            time.tv_usec.unsigned_abs() as u32 * 1_000,
-        )
-    };
+    let duration =
+        |time: libc::timeval| Duration::new(time.tv_sec.unsigned_abs(), time.tv_usec.unsigned_abs() as u32 * 1_000);
     let user = duration(usage.ru_utime);
-    Usage {
-        cpu: user + duration(usage.ru_stime),
-        user,
-    }
+    Usage { cpu: user + duration(usage.ru_stime), user }
 }
 
 /// Keeps the calling thread, and what it starts from now on, on one core.
@@ -55,11 +48,7 @@ pub(crate) fn pin(core: usize) -> io::Result<()> {
     unsafe { libc::CPU_SET(core % 1_024, set) };
     // SAFETY: the set is initialised and its size is passed along; 0 is the calling thread.
     let res = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), set) };
-    if res == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if res == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Raises the soft limit of open descriptors to the hard one and returns it.
@@ -68,10 +57,7 @@ pub(crate) fn pin(core: usize) -> io::Result<()> {
 ///
 /// What `getrlimit` or `setrlimit` report.
 pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is writable and of the right type.
     if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
         return Err(io::Error::last_os_error());
@@ -92,14 +78,7 @@ pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
 pub(crate) fn accept_nonblocking(listener: &TcpListener) -> io::Result<TcpStream> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: the descriptor is open while `listener` is borrowed; accept4 takes two nulls for an address nobody wants.
-    let fd = unsafe {
-        libc::accept4(
-            listener.as_raw_fd(),
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            flags,
-        )
-    };
+    let fd = unsafe { libc::accept4(listener.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut(), flags) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -120,20 +99,8 @@ pub(crate) fn forget_after_fin(stream: &TcpStream) -> io::Result<()> {
     let (level, name) = (libc::IPPROTO_TCP, libc::TCP_LINGER2);
     let len = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: the descriptor is open while `stream` is borrowed, the value is an int of the length given.
-    let res = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            level,
-            name,
-            (&raw const negative).cast(),
-            len,
-        )
-    };
-    if res == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    let res = unsafe { libc::setsockopt(stream.as_raw_fd(), level, name, (&raw const negative).cast(), len) };
+    if res == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// An epoll instance.
@@ -174,18 +141,11 @@ impl Epoll {
     }
 
     fn control(&self, op: i32, fd: impl AsFd, interest: i32, data: usize) -> io::Result<()> {
-        let mut event = libc::epoll_event {
-            events: interest.cast_unsigned(),
-            u64: data as u64,
-        };
+        let mut event = libc::epoll_event { events: interest.cast_unsigned(), u64: data as u64 };
         let fd = fd.as_fd().as_raw_fd();
         // SAFETY: both descriptors are open while they are borrowed, and `event` lives through the call.
         let res = unsafe { libc::epoll_ctl(self.0.as_raw_fd(), op, fd, &mut event) };
-        if res == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
+        if res == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     /// Waits for events and returns how many of `events` were filled; 0 after `timeout_ms` (−1: never).
@@ -197,14 +157,7 @@ impl Epoll {
         loop {
             let room = i32::try_from(events.len()).unwrap_or(i32::MAX);
             // SAFETY: `Event` has the layout of epoll_event, and the kernel writes at most `room` of them.
-            let res = unsafe {
-                libc::epoll_wait(
-                    self.0.as_raw_fd(),
-                    events.as_mut_ptr().cast(),
-                    room,
-                    timeout_ms,
-                )
-            };
+            let res = unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr().cast(), room, timeout_ms) };
             if res >= 0 {
                 return Ok(res.unsigned_abs() as usize);
             }

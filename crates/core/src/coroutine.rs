@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::mem::{self, ManuallyDrop};
 use std::ops::Range;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 use corosensei::CoroutineResult;
 
@@ -63,6 +63,10 @@ pub(crate) struct Header {
     // What the last resume said; `Finished` before the first. It makes `CoroutinePool::give` a safe
     // function.
     last: Resumed,
+    // Where the stack ended when it last suspended: what a resume touches first.
+    resume_point: *const u8,
+    // corosensei's parent link, written by `root`, before anybody can suspend.
+    yielder: *const Yielder,
     // What the slot knows, which corosensei lends to nobody, and a signal handler may ask.
     guard_start: usize,
     layout: SlotLayout,
@@ -77,8 +81,12 @@ impl Coroutine {
         let header = Header {
             guard_start: slot.start(),
             layout: slot.layout(),
-            inner: ManuallyDrop::new(Inner::with_stack(slot, move |yielder, message| root(yielder, body, message))),
+            inner: ManuallyDrop::new(Inner::with_stack(slot, move |yielder, message| {
+                root(yielder, place, body, message)
+            })),
             last: Resumed::Finished,
+            resume_point: place.as_ptr().cast(),
+            yielder: ptr::null(),
         };
         // SAFETY: the slot keeps this place, aligned and large enough, for the header of the coroutine that
         // owns it.
@@ -102,6 +110,22 @@ impl Coroutine {
                 resumed
             }
             CoroutineResult::Return(never) => match never {},
+        }
+    }
+
+    /// Brings the part of the stack that a resume touches first into the cache, without waiting for it.
+    ///
+    /// Worth its few instructions for a coroutine that has not run for a while and will be resumed after the next one:
+    /// with many of them each resume finds its stack in main memory.
+    #[inline]
+    pub fn prefetch(&self) {
+        let header = self.header.as_ptr().cast::<u8>();
+        sys::prefetch(header);
+        sys::prefetch(header.wrapping_add(64));
+        // SAFETY: the header lives as long as its coroutine, and this field is written by the coroutine only, on this thread.
+        let point = unsafe { (*self.header.as_ptr()).resume_point };
+        for line in 0..4 {
+            sys::prefetch(point.wrapping_add(64 * line));
         }
     }
 
@@ -176,8 +200,8 @@ impl fmt::Debug for Coroutine {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Suspender {
-    // corosensei's parent link, at the top of the coroutine's stack.
-    yielder: NonNull<Yielder>,
+    // At the top of the coroutine's stack.
+    header: NonNull<Header>,
 }
 
 impl Suspender {
@@ -187,19 +211,26 @@ impl Suspender {
     ///
     /// Called on the stack of the coroutine whose body was given this suspender, while that coroutine is
     /// the one that runs: not on a stack that it has resumed, nor on another thread.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn suspend(self) -> usize {
-        // SAFETY: the yielder lies on the stack that this very code runs on, above all frames of the body.
-        let yielder = unsafe { self.yielder.as_ref() };
-        yielder.suspend(Resumed::Suspended)
+        let header = self.header.as_ptr();
+        // SAFETY: the header lies on the stack that this very code runs on, above all frames of the body; whoever
+        // resumed it does not touch this field meanwhile.
+        unsafe { (*header).resume_point = sys::stack_pointer() };
+        // SAFETY: as above; the field was written before the body began.
+        let yielder = unsafe { (*header).yielder };
+        // SAFETY: the yielder lies above all frames of the body, too.
+        unsafe { &*yielder }.suspend(Resumed::Suspended)
     }
 }
 
 /// The first function on each stack: runs job after job, and never returns.
 ///
 /// [`Coroutine::into_slot`] cuts it off at its `suspend`: nothing that needs to be dropped may live there.
-fn root(yielder: &Yielder, body: Body, mut message: usize) -> Infallible {
-    let suspender = Suspender { yielder: NonNull::from(yielder) };
+fn root(yielder: &Yielder, header: NonNull<Header>, body: Body, mut message: usize) -> Infallible {
+    // SAFETY: the header lies above, on this stack; whoever resumed it does not touch this field.
+    unsafe { (*header.as_ptr()).yielder = yielder };
+    let suspender = Suspender { header };
     loop {
         let abort = AbortOnUnwind;
         body(suspender, message);

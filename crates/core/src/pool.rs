@@ -229,6 +229,10 @@ impl Class {
     #[inline]
     fn take_idle(&mut self) -> Option<Coroutine> {
         let coroutine = self.idle.pop_back();
+        // The next one is taken soon, if many are: its stack may be cold.
+        if let Some(next) = self.idle.back() {
+            next.prefetch();
+        }
         self.low_water = self.low_water.min(self.idle.len());
         coroutine
     }

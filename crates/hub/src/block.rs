@@ -430,6 +430,15 @@ impl HubRef {
         unsafe { (*self.local().coroutine.get()).is_some() }
     }
 
+    /// Brings its stack near; see [`Coroutine::prefetch`].
+    #[inline]
+    pub(crate) fn prefetch_stack(self) {
+        // SAFETY: read on the hub's thread, in the loop: it does not run.
+        if let Some(coroutine) = unsafe { &*self.local().coroutine.get() } {
+            coroutine.prefetch();
+        }
+    }
+
     /// Gives it a stack, or takes it away.
     pub(crate) fn set_coroutine(self, coroutine: Option<Coroutine>) -> Option<Coroutine> {
         // SAFETY: written on the hub's thread, in the loop: it does not run.

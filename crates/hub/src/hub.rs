@@ -319,6 +319,7 @@ impl Hub {
     fn next(&self) -> HubRef {
         loop {
             if let Some(next) = self.urgent.pop() {
+                self.urgent.prefetch();
                 return next;
             }
             let runs = self.runs.get();
@@ -326,6 +327,7 @@ impl Hub {
                 && let Some(next) = self.ready.pop()
             {
                 self.runs.set(runs - 1);
+                self.ready.prefetch();
                 return next;
             }
             self.look();

@@ -5,8 +5,8 @@
 //!
 //! * an event **sets** the bit of its direction,
 //! * `WouldBlock` **clears** it, and on streams so does a short read or write: the buffer was emptied (or filled).
-//!   Unless the last event said that the peer has hung up: data and end of file that came together make *one*
-//!   edge, and after a short read the end of file must still be read.
+//!   Unless the last event said that there is more than the data: an end of file that came together with data makes
+//!   *one* edge with it and must still be read, and a read stops short at urgent data.
 //!
 //! Listeners and descriptors that are only borrowed are asked for *once*: the kernel tells one event and then keeps
 //! quiet until somebody waits again, so neither a full pool nor a forgotten duplicate makes the loop spin.
@@ -58,7 +58,8 @@ struct Slot {
     write: Side,
     fd: RawFd,
     generation: u32,
-    hung_up: bool,
+    /// A short read says nothing, by the last event.
+    more: bool,
     watch: Watch,
 }
 
@@ -103,13 +104,13 @@ impl Poller {
             Some(index) => index,
             None => {
                 let sides = (Side::default(), Side::default());
-                let slot = Slot { read: sides.0, write: sides.1, fd: -1, generation: 0, hung_up: false, watch };
+                let slot = Slot { read: sides.0, write: sides.1, fd: -1, generation: 0, more: false, watch };
                 self.slots.push(slot);
                 (self.slots.len() - 1) as u32
             }
         };
         let slot = &mut self.slots[index as usize];
-        (slot.fd, slot.hung_up, slot.watch) = (number, false, watch);
+        (slot.fd, slot.more, slot.watch) = (number, false, watch);
         // Edge-triggered registration tells at once what is ready, so a slot begins with nothing known. What is asked
         // anew for each wait may be tried first.
         let ready = watch == Watch::EachWait;
@@ -187,7 +188,7 @@ impl Poller {
     #[inline]
     pub(crate) fn clear_after_short(&mut self, index: u32, direction: Direction) {
         let slot = self.slot(index);
-        if crate::sys::HANG_UP_IS_TOLD && !slot.hung_up && slot.watch == Watch::Edge {
+        if crate::sys::HANG_UP_IS_TOLD && !slot.more && slot.watch == Watch::Edge {
             slot.side(direction).ready = false;
         }
     }
@@ -262,7 +263,7 @@ impl Poller {
     fn dispatch(&mut self, event: Event, ready: &mut impl FnMut(Timed)) {
         let key = SlotKey::from_bits(event.key);
         let Some(slot) = self.slot_of(key) else { return };
-        slot.hung_up = event.hung_up;
+        slot.more = event.more;
         let all = matches!(slot.watch, Watch::Borrowed(_));
         for (side, is_ready) in [(&mut slot.read, event.readable), (&mut slot.write, event.writable)] {
             if is_ready {

@@ -34,6 +34,16 @@ impl RunQueue {
         Some(first)
     }
 
+    /// Has the stack of the one that is next come near while another runs. Of a few, all are near anyway.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        if let Some(next) = self.head.get()
+            && next.local().next.get().is_some()
+        {
+            next.prefetch_stack();
+        }
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.head.get().is_none()

@@ -51,7 +51,7 @@ pub fn sleep(duration: Duration) {
     Wait::begin(Reason::new("the end of a sleep")).notified(Some(deadline_after(duration)));
 }
 
-/// Waits until that time. Always switches; for a time that has passed it is [`yield_now`].
+/// Waits until that time. Always switches; for a time that has passed, until the hub next looks at its timers.
 ///
 /// # Panics
 ///
@@ -67,9 +67,6 @@ pub fn sleep(duration: Duration) {
 /// assert!(Instant::now() >= then);
 /// ```
 pub fn sleep_until(deadline: Instant) {
-    if deadline <= Instant::now() {
-        return yield_now();
-    }
     Wait::begin(Reason::new("the end of a sleep")).notified(Some(deadline));
 }
 

@@ -29,7 +29,5 @@ fn run(server: &mut Server, param: &str, seconds: f64) -> io::Result<Vec<f64>> {
     let before = server.usage()?;
     let phase = load(seconds)?;
     let after = server.usage()?;
-    Ok(vec![
-        (after.cpu - before.cpu).as_secs_f64() * 1e6 / phase.count as f64,
-    ])
+    Ok(vec![(after.cpu - before.cpu).as_secs_f64() * 1e6 / phase.count as f64])
 }

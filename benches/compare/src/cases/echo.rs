@@ -10,14 +10,7 @@ use crate::process::Server;
 pub(super) const CASE: Case = Case {
     name: "echo",
     about: "CPU of the server for one echoed message, SIZExCONNECTIONS, one in flight on each connection; round trips",
-    params: &[
-        "64x1",
-        "64x50",
-        "64x1000",
-        "64x10000",
-        "16384x50",
-        "16384x1000",
-    ],
+    params: &["64x1", "64x50", "64x1000", "64x10000", "16384x50", "16384x1000"],
     quick: &["64x50", "16384x50"],
     units: &["cpu_us", "user_us", "msgs_s", "p50_us", "p99_us", "p999_us"],
     seconds: 2.0,
@@ -27,9 +20,7 @@ pub(super) const CASE: Case = Case {
 
 fn run(server: &mut Server, param: &str, seconds: f64) -> io::Result<Vec<f64>> {
     let Some((size, connections)) = param.split_once('x') else {
-        return Err(io::Error::other(format!(
-            "{param:?} is not SIZExCONNECTIONS"
-        )));
+        return Err(io::Error::other(format!("{param:?} is not SIZExCONNECTIONS")));
     };
     let mut load = Load::connect(server.address(), number(connections)?, number(size)?)?;
     load.run(Duration::from_secs_f64(seconds / 5.0))?;

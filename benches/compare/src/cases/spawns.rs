@@ -12,10 +12,8 @@ pub(super) const CASE: Case = Case {
     has: |column| !column.spawns.is_empty(),
     run: Run::Child(|column, param, seconds| {
         let tasks = number(param)?;
-        let times = column
-            .spawns
-            .iter()
-            .map(|spawns| time_of_one(seconds, |rounds| spawns(tasks, rounds)) / tasks as f64);
+        let times =
+            column.spawns.iter().map(|spawns| time_of_one(seconds, |rounds| spawns(tasks, rounds)) / tasks as f64);
         println!("{}", best(times));
         Ok(())
     }),

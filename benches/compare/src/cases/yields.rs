@@ -12,10 +12,7 @@ pub(super) const CASE: Case = Case {
     has: |column| !column.yields.is_empty(),
     run: Run::Child(|column, param, seconds| {
         let tasks = number(param)?;
-        let times = column
-            .yields
-            .iter()
-            .map(|yields| time_of_one(seconds, |each| yields(tasks, each)) / tasks as f64);
+        let times = column.yields.iter().map(|yields| time_of_one(seconds, |each| yields(tasks, each)) / tasks as f64);
         println!("{}", best(times));
         Ok(())
     }),

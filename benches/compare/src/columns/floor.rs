@@ -4,11 +4,7 @@ use super::Column;
 use crate::gauge::Gauge;
 use crate::sys::Slab;
 
-pub(super) const COLUMN: Column = Column {
-    name: "floor",
-    hold: Some(hold),
-    ..Column::EMPTY
-};
+pub(super) const COLUMN: Column = Column { name: "floor", hold: Some(hold), ..Column::EMPTY };
 
 fn hold(tasks: usize, mut gauge: Gauge) {
     gauge.begin();

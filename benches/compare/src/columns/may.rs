@@ -14,9 +14,10 @@ use may::{config, go};
 use super::{BUFFER, Column, Stopwatch, WARM_UP};
 use crate::gauge::{Gauge, Sleepers};
 
-/// Beyond some 32,000 coroutines may runs out of mappings and panics; those cells of the table say so.
+/// Beyond some 32,000 coroutines may runs out of mappings and panics, or hangs.
 pub(super) const COLUMN: Column = Column {
     name: "may",
+    limit: 30_000,
     yields: &[yields],
     spawns: &[spawns],
     hold: Some(hold),
@@ -97,8 +98,8 @@ fn hold(tasks: usize, mut gauge: Gauge) {
 fn sleep(sleepers: &Sleepers) {
     one_worker();
     let until = sleepers.warm_until();
-    let warm = (0..sleepers.tasks())
-        .map(|_| go!(move || coroutine::sleep(until.saturating_duration_since(Instant::now()))));
+    let warm =
+        (0..sleepers.tasks()).map(|_| go!(move || coroutine::sleep(until.saturating_duration_since(Instant::now()))));
     join(warm.collect());
 
     sleepers.begin();
@@ -117,11 +118,7 @@ fn sleep(sleepers: &Sleepers) {
 fn serve(ready: &dyn Fn(SocketAddr)) {
     one_worker();
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    ready(
-        listener
-            .local_addr()
-            .expect("a bound listener has an address"),
-    );
+    ready(listener.local_addr().expect("a bound listener has an address"));
     let accepting = go!(move || {
         for stream in listener.incoming().flatten() {
             go!(move || echo(stream));

@@ -14,11 +14,7 @@ use libc::{EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP};
 use super::Column;
 use crate::sys::{self, Epoll, Event};
 
-pub(super) const COLUMN: Column = Column {
-    name: "raw-epoll",
-    serve: Some(serve),
-    ..Column::EMPTY
-};
+pub(super) const COLUMN: Column = Column { name: "raw-epoll", serve: Some(serve), ..Column::EMPTY };
 
 const READING: i32 = EPOLLIN | EPOLLRDHUP | EPOLLET;
 const WRITING: i32 = READING | EPOLLOUT;
@@ -43,11 +39,7 @@ enum Next {
 fn serve(ready: &dyn Fn(SocketAddr)) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     listener.set_nonblocking(true).expect("an open listener");
-    ready(
-        listener
-            .local_addr()
-            .expect("a bound listener has an address"),
-    );
+    ready(listener.local_addr().expect("a bound listener has an address"));
     run(&listener).expect("epoll");
 }
 
@@ -70,10 +62,7 @@ fn run(listener: &TcpListener) -> io::Result<()> {
             let Some(connection) = &mut connections[key] else {
                 continue;
             };
-            if !matches!(
-                connection.handle(*event, &epoll, &mut buffer),
-                Ok(Next::Wait)
-            ) {
+            if !matches!(connection.handle(*event, &epoll, &mut buffer), Ok(Next::Wait)) {
                 connections[key] = None;
             }
         }
@@ -85,20 +74,14 @@ fn accept(listener: &TcpListener, epoll: &Epoll, connections: &mut Vec<Option<Co
         return;
     };
     let key = stream.as_raw_fd() as usize;
-    let set_up = stream
-        .set_nodelay(true)
-        .and_then(|()| epoll.add(&stream, READING, key));
+    let set_up = stream.set_nodelay(true).and_then(|()| epoll.add(&stream, READING, key));
     if set_up.is_err() {
         return;
     }
     if key >= connections.len() {
         connections.resize_with(key + 1, || None);
     }
-    connections[key] = Some(Connection {
-        stream,
-        unsent: Vec::new(),
-        ending: false,
-    });
+    connections[key] = Some(Connection { stream, unsent: Vec::new(), ending: false });
 }
 
 impl Connection {

@@ -24,13 +24,11 @@ pub(super) const COLUMN: Column = Column {
     hold: Some(hold),
     sleep: Some(sleep),
     serve: Some(serve),
+    ..Column::EMPTY
 };
 
 fn runtime() -> Runtime {
-    Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime")
+    Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
 /// Wakes itself and is pending once: straight to the tail of the run queue.
@@ -90,10 +88,7 @@ fn spawns(tasks: usize, rounds: usize) -> Duration {
 
 fn spawns_in_local_set(tasks: usize, rounds: usize) -> Duration {
     let local = LocalSet::new();
-    local.block_on(
-        &runtime(),
-        spawn_rounds(tasks, rounds, || task::spawn_local(async {})),
-    )
+    local.block_on(&runtime(), spawn_rounds(tasks, rounds, || task::spawn_local(async {})))
 }
 
 async fn spawn_rounds(tasks: usize, rounds: usize, spawn: fn() -> JoinHandle<()>) -> Duration {
@@ -153,14 +148,8 @@ fn sleep(sleepers: &Sleepers) {
 
 fn serve(ready: &dyn Fn(SocketAddr)) {
     runtime().block_on(async {
-        let listener = TcpListener::bind(("127.0.0.1", 0))
-            .await
-            .expect("a free port");
-        ready(
-            listener
-                .local_addr()
-                .expect("a bound listener has an address"),
-        );
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        ready(listener.local_addr().expect("a bound listener has an address"));
         loop {
             if let Ok((stream, _)) = listener.accept().await {
                 task::spawn(echo(stream));

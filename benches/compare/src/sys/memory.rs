@@ -96,11 +96,7 @@ pub(crate) fn touch_and_give_back(bytes: usize) -> io::Result<()> {
     }
     // SAFETY: exactly the mapping made above, and no reference into it was ever made.
     let res = unsafe { libc::munmap(base.as_ptr().cast(), bytes) };
-    if res == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if res == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn map(len: usize, flags: libc::c_int) -> io::Result<NonNull<u8>> {

@@ -15,6 +15,35 @@ use other as platform;
 
 pub(crate) use platform::{install_guard_markers, minimum_signal_stack, set_errno};
 
+/// Asks the processor to bring a cache line near, without waiting for it. Any address will do.
+#[inline(always)]
+pub(crate) fn prefetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch faults at no address and changes nothing but the cache.
+    unsafe {
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+/// Where the stack of the function that this is inlined into ends now; exactly where only x86-64 can tell, else about.
+#[inline(always)]
+pub(crate) fn stack_pointer() -> *const u8 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let pointer: *const u8;
+        // SAFETY: copies one register to another.
+        unsafe { std::arch::asm!("mov {}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags)) };
+        pointer
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let here = 0_u8;
+        &raw const here
+    }
+}
+
 /// Returns the size of a page in bytes.
 pub(crate) fn page_size() -> usize {
     // SAFETY: `sysconf` has no preconditions.

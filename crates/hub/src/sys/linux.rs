@@ -106,7 +106,7 @@ impl Poll {
             key,
             readable: has(libc::EPOLLIN | libc::EPOLLPRI | libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR),
             writable: has(libc::EPOLLOUT | libc::EPOLLHUP | libc::EPOLLERR),
-            hung_up: has(libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR),
+            more: has(libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR | libc::EPOLLPRI),
         }
     }
 }

@@ -31,8 +31,9 @@ pub(crate) struct Event {
     pub(crate) key: u64,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// The peer has shut down its side, or the connection is gone: the end may have come together with data.
-    pub(crate) hung_up: bool,
+    /// There is more to read behind what is in the buffer, and no event of its own will tell: the end of file or an error that
+    /// came together with data, or what follows urgent data, at which a read stops.
+    pub(crate) more: bool,
 }
 
 /// The key that is not a descriptor's: the hub's own eventfd.

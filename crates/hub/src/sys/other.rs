@@ -66,7 +66,7 @@ impl Poll {
             key: event.key as u64,
             readable: event.readable,
             writable: event.writable,
-            hung_up: event.is_interrupt(),
+            more: event.is_interrupt() || event.is_priority(),
         }));
         Ok(self.seen.len())
     }

@@ -24,7 +24,7 @@ macro_rules! in_both_worlds {
 pub(crate) use in_both_worlds;
 
 pub(crate) mod with_threads {
-    pub(crate) use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+    pub(crate) use std::net::{TcpListener, TcpStream, UdpSocket};
     pub(crate) use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
     pub(crate) use std::thread::spawn;
 
@@ -33,7 +33,7 @@ pub(crate) mod with_threads {
 
 pub(crate) mod with_greenlets {
     pub(crate) use greenlet_hub::spawn;
-    pub(crate) use greenlet_net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+    pub(crate) use greenlet_net::{TcpListener, TcpStream, UdpSocket};
     pub(crate) use greenlet_net::{UnixDatagram, UnixListener, UnixStream};
 
     pub(crate) use greenlet_net::Incoming as TcpIncoming;

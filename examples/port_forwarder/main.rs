@@ -5,19 +5,21 @@
 //!
 //! The demo sends 64 clients through it to a server that answers with what it got, in capitals.
 
-use std::io::{self, Read, Write};
-use std::{error::Error, net::Shutdown, rc::Rc};
+use std::{io, rc::Rc};
 
-use greenlet::net::{TcpListener, TcpStream};
-use greenlet::{Builder, joinall, spawn};
+use greenlet::net::{Shutdown, TcpListener, TcpStream};
+use greenlet::{Builder, spawn};
 
+#[path = "../common/mod.rs"]
 mod common;
+mod demo;
 
 fn main() {
-    let mut args = common::arguments(include_str!("port_forwarder.rs"));
+    let mut args = common::arguments(include_str!("main.rs"));
     if args.contains("--demo") {
         let [] = common::operands(args);
-        return demo().unwrap_or_else(|err| common::fail(1, err));
+        common::descriptors(4 * demo::CLIENTS);
+        return demo::run().unwrap_or_else(|err| common::fail(1, err));
     }
     let [Some(listen), Some(target)] = common::operands(args) else {
         common::fail(2, "missing argument: LISTEN and TARGET are needed (see --help)")
@@ -27,7 +29,6 @@ fn main() {
 }
 
 fn serve(listener: &TcpListener, target: &str) {
-    println!("listening on {}", listener.local_addr().expect("a listener has an address"));
     for (client, peer) in common::connections(listener) {
         let target = target.to_owned();
         Builder::new().name(format!("client {peer}")).spawn(move || {
@@ -54,8 +55,4 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream) -> io::Result<()> {
     }
     let _ = to.shutdown(if copied.is_ok() { Shutdown::Write } else { Shutdown::Both });
     copied.map(drop)
-}
-
-fn demo() -> Result<(), Box<dyn Error>> {
-    todo!()
 }

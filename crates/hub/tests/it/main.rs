@@ -1,0 +1,19 @@
+//! The behaviour of hubs and greenlets.
+
+mod child;
+mod deadlock;
+mod descriptors;
+mod fairness;
+mod io;
+mod join;
+mod lifecycle;
+mod no_switch;
+mod order;
+mod ownership;
+mod panics;
+mod stacks;
+mod stress;
+mod support;
+mod threads;
+mod timers;
+mod wait;

@@ -1,0 +1,205 @@
+//! Panics of greenlets: told once, and nobody else's business.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use greenlet_hub::{Builder, JoinError, Outcome, Reason, Wait, current, joinall, sleep, spawn, yield_now};
+
+use crate::child::in_child;
+use crate::support::HANG;
+
+const MS: Duration = Duration::from_millis(1);
+
+#[test]
+fn a_panic_is_told_once_with_name_and_place() {
+    let ended = in_child("panics::a_panic_is_told_once_with_name_and_place", || {
+        let named = Builder::new().name("the worker").spawn(|| panic!("first words"));
+        let unnamed = spawn(|| panic_any(7));
+        assert!(matches!(named.join(), Err(JoinError::Panicked(_))));
+        let id = unnamed.id();
+        assert!(matches!(unnamed.join(), Err(JoinError::Panicked(_))));
+        drop(spawn(|| panic!("of a detached one")));
+        yield_now();
+        eprintln!("the second was {id}");
+    });
+    ended.check();
+    assert_eq!(ended.count("first words"), 1, "{}", ended.stderr);
+    assert_eq!(ended.count("greenlet 'the worker'"), 1, "{}", ended.stderr);
+    assert_eq!(ended.count("of a detached one"), 1, "{}", ended.stderr);
+    assert_eq!(ended.count(" panicked:"), 3, "{}", ended.stderr);
+    let line = |text: &str| ended.stderr.lines().find(|line| line.contains(text)).unwrap_or_default().to_owned();
+    assert!(line("the worker").contains("tests/it/panics.rs:"), "{}", ended.stderr);
+    let second = line("the second was");
+    let id = second.rsplit(' ').next().unwrap();
+    assert!(ended.stderr.contains(&format!("greenlet {id} (spawned at")), "{}", ended.stderr);
+}
+
+#[test]
+fn a_panic_on_a_plain_thread_is_told_as_ever() {
+    let ended = in_child("panics::a_panic_on_a_plain_thread_is_told_as_ever", || {
+        yield_now();
+        assert!(catch_unwind(|| panic!("on the main greenlet")).is_err());
+        assert!(thread::spawn(|| panic!("on a thread")).join().is_err());
+    });
+    ended.check();
+    assert_eq!(ended.count("on the main greenlet"), 1, "{}", ended.stderr);
+    assert_eq!(ended.count("on a thread"), 1, "{}", ended.stderr);
+    assert_eq!(ended.count("greenlet "), 0, "{}", ended.stderr);
+}
+
+#[test]
+fn a_panic_disturbs_nobody_else() {
+    let results = joinall((0..30).map(|number| {
+        spawn(move || {
+            for _ in 0..3 {
+                yield_now();
+                if number % 3 == 0 {
+                    std::panic::resume_unwind(Box::new(number));
+                }
+                sleep(MS);
+            }
+            assert!(!thread::panicking());
+            number
+        })
+    }));
+    for (number, result) in results.into_iter().enumerate() {
+        assert_eq!(result.is_err(), number % 3 == 0, "{number}");
+    }
+}
+
+#[test]
+fn a_panic_unwinds_the_greenlets_own_frames_first() {
+    struct Notes(Arc<Mutex<Vec<&'static str>>>);
+    impl Drop for Notes {
+        fn drop(&mut self) {
+            self.0.lock().unwrap().push(if thread::panicking() { "unwound" } else { "dropped" });
+        }
+    }
+    let notes = Arc::new(Mutex::new(Vec::new()));
+    let greenlet = spawn({
+        let notes = Notes(Arc::clone(&notes));
+        move || {
+            let _notes = notes;
+            yield_now();
+            std::panic::resume_unwind(Box::new(()));
+        }
+    });
+    let failed: Result<(), JoinError> = greenlet.join();
+    assert!(failed.is_err());
+    assert_eq!(*notes.lock().unwrap(), ["unwound"]);
+}
+
+#[test]
+fn a_caught_panic_is_over() {
+    let greenlet = spawn(|| {
+        for _ in 0..3 {
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                yield_now();
+                std::panic::resume_unwind(Box::new(1));
+            }));
+            assert!(caught.is_err() && !thread::panicking());
+            sleep(MS);
+        }
+        5
+    });
+    assert_eq!(greenlet.join().unwrap(), 5);
+}
+
+/// Waits for a millisecond when it is dropped.
+struct WaitsInDrop;
+
+impl Drop for WaitsInDrop {
+    fn drop(&mut self) {
+        sleep(20 * MS);
+    }
+}
+
+#[test]
+fn a_greenlet_that_waits_while_it_unwinds_is_noticed_by_no_other() {
+    let lock = Arc::new(Mutex::new(0));
+    let unwinds = spawn(|| {
+        let _waits = WaitsInDrop;
+        std::panic::resume_unwind(Box::new("unwinding"));
+    });
+    let other = spawn({
+        let lock = Arc::clone(&lock);
+        move || {
+            let guard = lock.lock().unwrap();
+            yield_now();
+            let seen = thread::panicking();
+            drop(guard);
+            let caught = catch_unwind(|| std::panic::resume_unwind(Box::new("another")));
+            (seen, caught.is_err(), thread::panicking())
+        }
+    });
+    let failed: Result<(), JoinError> = unwinds.join();
+    assert!(failed.is_err());
+    assert_eq!(other.join().unwrap(), (false, true, false));
+    assert!(!lock.is_poisoned());
+}
+
+#[test]
+fn waits_in_the_panic_hook_block_the_thread() {
+    let ended = in_child("panics::waits_in_the_panic_hook_block_the_thread", || {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let before = current();
+            sleep(5 * MS);
+            yield_now();
+            let wait = Wait::begin(Reason::new("another thread"));
+            let waiter = wait.waiter();
+            let notifier = thread::spawn(move || waiter.notify());
+            assert_eq!(wait.until(None), Outcome::Notified);
+            assert!(notifier.join().unwrap());
+            assert_eq!(current(), before);
+            eprintln!("the hook has waited");
+            hook(info);
+        }));
+        let other = spawn(|| eprintln!("the other runs"));
+        let panics = spawn(|| panic!("a word"));
+        let third = spawn(|| eprintln!("the third runs"));
+        let failed: Result<(), JoinError> = panics.join();
+        assert!(failed.is_err());
+        assert!(catch_unwind(|| panic!("of main")).is_err());
+        joinall([other, third]);
+    });
+    ended.check();
+    let place = |text| ended.stderr.find(text).unwrap_or_else(|| panic!("{text}: {}", ended.stderr));
+    assert!(place("the other runs") < place("the hook has waited"));
+    assert!(place("a word") < place("the third runs"));
+    assert_eq!(ended.count("the hook has waited"), 2);
+}
+
+/// The notifier ends the wait first and leaves its message then; a blocked thread may see the one before the other.
+#[test]
+fn a_wait_in_the_hook_leaves_no_late_wake_up_behind() {
+    let ended = in_child("panics::a_wait_in_the_hook_leaves_no_late_wake_up_behind", || {
+        use std::sync::mpsc;
+        let (send, receive) = mpsc::channel::<greenlet_hub::Waiter>();
+        let send = Mutex::new(send);
+        let notifier = thread::spawn(move || receive.iter().filter(|waiter| waiter.notify()).count());
+        std::panic::set_hook(Box::new(move |_| {
+            let wait = Wait::begin(Reason::new("another thread"));
+            send.lock().unwrap().send(wait.waiter()).unwrap();
+            // The deadline makes the blocked thread look around just when the notification may be under way.
+            let deadline = std::time::Instant::now() + Duration::from_micros(20);
+            while wait_until(&wait, deadline) {}
+            let _ = wait.until(Some(deadline));
+        }));
+        for round in 0..30_000_u32 {
+            let greenlet = spawn(move || if round < u32::MAX { panic!("round {round}") });
+            // A spurious wake-up would be seen by the next waits of the greenlets that follow in the same memory.
+            assert!(greenlet.join_timeout(HANG).expect("it ends").is_err());
+        }
+        drop(std::panic::take_hook());
+        notifier.join().unwrap();
+    });
+    ended.check();
+}
+
+/// Keeps busy for a varying time, so that the notification comes at every point of the wait.
+fn wait_until(_wait: &Wait, _deadline: std::time::Instant) -> bool {
+    false
+}

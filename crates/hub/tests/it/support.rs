@@ -1,0 +1,61 @@
+//! What many tests need: traces, work that takes a while, and a look at the process.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// So long no step of a test takes, unless it hangs.
+pub(crate) const HANG: Duration = Duration::from_secs(20);
+
+/// What happened, in order, as greenlets of one hub wrote it down.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trace(Rc<RefCell<Vec<String>>>);
+
+impl Trace {
+    pub(crate) fn note(&self, what: impl ToString) {
+        self.0.borrow_mut().push(what.to_string());
+    }
+
+    /// All of it, with spaces in between; begins anew.
+    pub(crate) fn take(&self) -> String {
+        self.0.take().join(" ")
+    }
+}
+
+/// Keeps the processor busy for so long.
+pub(crate) fn work(duration: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < duration {
+        std::hint::spin_loop();
+    }
+}
+
+/// How long `f` took, with what it returned.
+pub(crate) fn timed<R>(f: impl FnOnce() -> R) -> (Duration, R) {
+    let start = Instant::now();
+    let result = f();
+    (start.elapsed(), result)
+}
+
+pub(crate) fn median(mut durations: Vec<Duration>) -> Duration {
+    durations.sort_unstable();
+    durations[durations.len() / 2]
+}
+
+/// What the open descriptors of this process refer to.
+#[cfg(target_os = "linux")]
+pub(crate) fn descriptors() -> Vec<String> {
+    let entries = std::fs::read_dir("/proc/self/fd").unwrap();
+    let links = entries.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+    // Without the one that lists them.
+    let links = links.map(|link| link.display().to_string()).filter(|link| !link.starts_with("/proc/"));
+    links.collect()
+}
+
+/// A field of `/proc/self/status`, a number.
+#[cfg(target_os = "linux")]
+pub(crate) fn status(field: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
