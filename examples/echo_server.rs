@@ -14,7 +14,7 @@ use greenlet::{Builder, spawn};
 
 mod common;
 
-const MESSAGES: usize = 100;
+const MESSAGES: usize = 50;
 
 fn main() {
     let (addr, demo_clients) = common::server(include_str!("echo_server.rs"), "127.0.0.1:7777", 1000);

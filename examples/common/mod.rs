@@ -110,7 +110,8 @@ fn pauses() -> impl Iterator<Item = Duration> {
 /// A demo: so many clients, each a greenlet that makes so many round trips. With a progress bar, if stderr is a terminal.
 /// Prints how long the round trips took; ends the program if a client fails.
 pub(crate) fn demo(clients: usize, round_trips: usize, client: impl Fn(usize, &Meter) -> io::Result<()> + 'static) {
-    let micros = RefCell::new(Histogram::new(3).expect("three digits are allowed"));
+    // Up to an hour, to three digits.
+    let micros = RefCell::new(Histogram::new_with_max(3_600_000_000, 3).expect("these bounds are allowed"));
     let meter = Rc::new(Meter { bar: ProgressBar::new((clients * round_trips) as u64), micros });
     let (client, start) = (Rc::new(client), Instant::now());
     let ends = joinall((0..clients).map(|number| {

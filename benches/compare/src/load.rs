@@ -263,3 +263,53 @@ impl Pattern {
         &self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::thread;
+
+    use super::*;
+
+    /// Serves each connection by a thread that gives back what it reads, after `change` has seen it.
+    fn server(change: fn(&mut [u8])) -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                thread::spawn(move || {
+                    let mut buffer = [0; 4_096];
+                    while let Ok(len @ 1..) = stream.read(&mut buffer) {
+                        change(&mut buffer[..len]);
+                        stream.write_all(&buffer[..len]).unwrap();
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn a_message_larger_than_the_servers_buffer_comes_back_whole() {
+        let mut load = Load::connect(server(|_| ()), 3, 100_000).unwrap();
+        let phase = load.run(Duration::ZERO).unwrap();
+        assert_eq!(phase.count, 3);
+    }
+
+    #[test]
+    fn one_wrong_byte_is_an_error() {
+        let address = server(|bytes| {
+            if let Some(last) = bytes.last_mut() {
+                *last ^= 1;
+            }
+        });
+        let err = Load::connect(address, 1, 64).err().unwrap();
+        assert_eq!(err.kind(), ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_connection_of_churn_is_closed_when_its_message_is_back() {
+        let phase = churn(server(|_| ()), 2, 64, Duration::ZERO).unwrap();
+        assert_eq!(phase.count, 2);
+    }
+}

@@ -60,8 +60,6 @@ pub(crate) struct Block {
     pub(crate) word: WaitWord,
     flags: AtomicU32,
     started: AtomicBool,
-    /// Whether an interrupt is to be raised by the next wait.
-    pub(crate) interrupted: AtomicBool,
     pub(crate) shared: &'static Shared,
     /// The number of its hub: `shared` may be another's by the time that this one has ended.
     pub(crate) hub: u32,
@@ -211,7 +209,12 @@ impl<F: FnOnce() -> T, T> Job<F, T> {
 
 /// Drops a user's value where a panic of its `drop` has nowhere to go; the panic hook has reported it.
 fn drop_quietly<V>(value: V) {
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(value)));
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value)))
+        && let Err(stubborn) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
+    {
+        // A payload whose own `drop` panics, and its payload may do it again.
+        mem::forget(stubborn);
+    }
 }
 
 impl Block {
@@ -232,7 +235,6 @@ impl Block {
                 word: WaitWord::new(),
                 flags: AtomicU32::new(0),
                 started: AtomicBool::new(false),
-                interrupted: AtomicBool::new(false),
                 shared,
                 hub: shared.id(),
                 local: Local { place: Cell::new(Local::NOWHERE), ..Local::default() },
@@ -283,10 +285,10 @@ impl Block {
 
     /// Wakes those who wait for the end.
     pub(crate) fn notify_joiners(&self) {
-        if self.flags.load(Ordering::Acquire) & JOINERS != 0
-            && let Some(joiners) = self.joiners.get()
-        {
-            joiners.notify_all();
+        if self.flags.load(Ordering::Acquire) & JOINERS != 0 {
+            // Made here if the joiner has not yet: whoever comes second then sees what the first one did before, so
+            // the joiner looks again and finds that it is done.
+            self.joiners.get_or_init(Box::default).notify_all();
         }
     }
 
@@ -294,41 +296,8 @@ impl Block {
     pub(crate) fn abandon(&self) {
         // Whoever notifies it from now on is told that nobody took it, and goes to the next.
         self.word.close();
-        if self.flags.fetch_or(DONE | HUB_ENDED, Ordering::AcqRel) & DONE == 0 {
-            self.notify_joiners();
-        }
-    }
-
-    /// Takes the result.
-    ///
-    /// # Safety
-    ///
-    /// The caller is the greenlet's only `JoinHandle<T>`, with that `T`, and does it once.
-    pub(crate) unsafe fn take_result<T>(&self) -> Result<T, JoinError> {
-        let flags = self.flags.load(Ordering::Acquire);
-        assert!(flags & DONE != 0, "the result of a greenlet that runs");
-        if flags & HUB_ENDED != 0 {
-            return Err(JoinError::HubEnded);
-        }
-        let mut result = mem::MaybeUninit::<Result<T, JoinError>>::uninit();
-        let out = NonNull::from(&mut result).cast();
-        // SAFETY: the job is done, the caller is the one handle, and `out` has room for its `T`.
-        unsafe { (self.vtable.take)(NonNull::from(self), out) };
-        // SAFETY: `take` has written it.
-        unsafe { result.assume_init() }
-    }
-
-    /// Lets go of the result, there or to come.
-    ///
-    /// # Safety
-    ///
-    /// The caller is the greenlet's only `JoinHandle`, has not taken the result, and will not.
-    pub(crate) unsafe fn detach(&self) {
-        let flags = self.flags.fetch_or(DETACHED, Ordering::AcqRel);
-        if flags & DONE != 0 && flags & HUB_ENDED == 0 {
-            // SAFETY: done before it was detached: the result is the caller's.
-            unsafe { (self.vtable.discard)(NonNull::from(self)) };
-        }
+        self.flags.fetch_or(DONE | HUB_ENDED, Ordering::AcqRel);
+        self.notify_joiners();
     }
 }
 
@@ -352,6 +321,38 @@ impl BlockRef {
     pub(crate) fn from_hub(block: &HubRef) -> BlockRef {
         block.references.fetch_add(1, Ordering::Relaxed);
         BlockRef(block.0)
+    }
+
+    /// Takes the result.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the greenlet's only `JoinHandle<T>`, with that `T`, and does it once.
+    pub(crate) unsafe fn take_result<T>(&self) -> Result<T, JoinError> {
+        let flags = self.flags.load(Ordering::Acquire);
+        assert!(flags & DONE != 0, "the result of a greenlet that runs");
+        if flags & HUB_ENDED != 0 {
+            return Err(JoinError::HubEnded);
+        }
+        let mut result = mem::MaybeUninit::<Result<T, JoinError>>::uninit();
+        let out = NonNull::from(&mut result).cast();
+        // SAFETY: the job is done, the caller is the one handle, and `out` has room for its `T`.
+        unsafe { (self.vtable.take)(self.0, out) };
+        // SAFETY: `take` has written it.
+        unsafe { result.assume_init() }
+    }
+
+    /// Lets go of the result, there or to come.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the greenlet's only `JoinHandle`, has not taken the result, and will not.
+    pub(crate) unsafe fn detach(&self) {
+        let flags = self.flags.fetch_or(DETACHED, Ordering::AcqRel);
+        if flags & DONE != 0 && flags & HUB_ENDED == 0 {
+            // SAFETY: done before it was detached: the result is the caller's.
+            unsafe { (self.vtable.discard)(self.0) };
+        }
     }
 
     /// The reference that the hub itself uses.
@@ -473,6 +474,8 @@ impl HubRef {
 
     /// Wakes the joiners and gives the hub's count back.
     pub(crate) fn finish(self) {
+        // A wait that was begun and forgotten takes no notification any more.
+        self.word.close();
         self.notify_joiners();
         release(self.0);
     }

@@ -6,12 +6,16 @@
 //! that says who waits for what. If there is one, nothing is raised, for it may yet wake somebody: after ten
 //! seconds one line, once a process, says that only it can.
 //!
+//! Where the main greenlet cannot be unwound, since it is a wait in the panic hook that nothing can end, the report is printed and the
+//! process aborted.
+//!
 //! **No false alarm.** The hubs are looked at one by one, so one could wake and another fall asleep in between. Hence
 //! two looks: if in both every hub sleeps with an empty inbox, and none has slept a new sleep between them, then at
 //! one moment all of them slept with nothing on the way. (A hub that was left a message does not count as sleeping
 //! even before it wakes: the announcement and the messages share a word.) The list is locked meanwhile, so only one hub decides.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -60,6 +64,12 @@ pub(crate) fn report(hub: &Hub) -> String {
     report
 }
 
+/// Ends the process with the report.
+pub(crate) fn abort(report: &str) -> ! {
+    let _ = std::io::stderr().write_all(report.as_bytes());
+    std::process::abort()
+}
+
 fn say_once(hub: &Hub) {
     static SAID: AtomicBool = AtomicBool::new(false);
     if !SAID.swap(true, Ordering::Relaxed) {
@@ -68,7 +78,8 @@ fn say_once(hub: &Hub) {
             (LOOK_INTERVAL * LOOKS).as_secs()
         );
         list(hub, &mut text);
-        eprint!("{text}");
+        // Whether stderr can be written to is not this hub's concern.
+        let _ = std::io::stderr().write_all(text.as_bytes());
     }
 }
 

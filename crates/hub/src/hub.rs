@@ -3,18 +3,19 @@
 //! # One turn
 //!
 //! ```text
-//!   ┌► urgent: woken by the last look, in the order in which it found them
+//!   ┌► urgent: descriptors and timers of the last look, in the order in which it found them
 //!   │    └ empty: the head of the run queue, 61 times at the most
 //!   │         └ then, or when nothing is ready, LOOK:
 //!   │              inbox ─► descriptors ─► timers that are due
 //!   └──────────────────── (sleeps in it if nothing is ready) ◄┘
 //! ```
 //!
-//! *The run queue is strictly first in, first out*: what the program itself makes ready (a spawn, a yield, a notification)
-//! goes to its end. What a look finds has waited for the outside world; it goes ahead of the run queue, all
-//! of it once. So a storm of ready greenlets delays a descriptor or a timer by 61 runs at the most (5 ms, if each
-//! takes 80 µs), and a storm of descriptors delays the run queue by one batch per 61 runs. A program with the same input and no
-//! descriptors, timers or other threads has the same interleaving each time.
+//! *The run queue is strictly first in, first out*: what the program itself makes ready (a spawn, a yield, a notification, of
+//! whichever thread) goes to its end. Descriptors and timers that a look finds have waited for the outside world; they go
+//! ahead of the run queue, once, and a look takes no more than 64 of the ones and 61 of the others. So a storm of ready
+//! greenlets, of descriptors or of timers delays the next look by as many runs (5 ms, if each takes 80 µs), and none of the
+//! three starves another. A program with the same input and no descriptors, timers or other threads has the same
+//! interleaving each time.
 //!
 //! # The stacks
 //!
@@ -38,7 +39,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use greenlet_core::overflow::AltStack;
-use greenlet_core::{CoroutinePool, DEFAULT_STACK_SIZE, Resumed, Suspender};
+use greenlet_core::{CoroutinePool, DEFAULT_STACK_SIZE, Resumed, Suspender, TRIM_BATCH};
 
 use crate::block::{Block, BlockRef, HubRef, Local, Options};
 use crate::deadlock;
@@ -49,11 +50,13 @@ use crate::queue::RunQueue;
 use crate::shared::{Message, Shared};
 use crate::sys::Poll;
 use crate::timers::Timers;
-use crate::waiter::{Interrupted, Outcome, Timed};
+use crate::waiter::{Interrupted, Outcome, Reason, Timed};
 use crate::word::{Ended, State};
 
 /// So many runs from the run queue between two looks.
 const RUNS_PER_LOOK: u32 = 61;
+/// So many timers that one look fires, and so many events that it takes: a storm of the ones does not hold up the others.
+const FIRES_PER_LOOK: u32 = 61;
 /// So many I/O calls that need not wait before one yields.
 const BUDGET: u32 = 128;
 /// So many idle coroutines keep their stacks' memory.
@@ -94,6 +97,8 @@ pub(crate) struct Hub {
     switching: Cell<Switching>,
     /// How many looks have found that nothing can wake any hub.
     hopeless_looks: Cell<u32>,
+    /// When the next of them is due.
+    hopeless_look_at: Cell<Option<Instant>>,
     /// The report that the main greenlet is to raise.
     deadlock: RefCell<Option<String>>,
     _alt_stack: Option<AltStack>,
@@ -131,6 +136,7 @@ impl Hub {
             ids: Cell::new((0, 0)),
             switching: Cell::new(Switching::Allowed),
             hopeless_looks: Cell::new(0),
+            hopeless_look_at: Cell::new(None),
             deadlock: RefCell::new(None),
             _alt_stack: AltStack::ensure(),
         }
@@ -174,12 +180,23 @@ impl Hub {
 
     // ---- waiting ----
 
-    /// Waits for the end of the wait with that number, which the running greenlet has begun.
+    /// Begins a wait of what runs now.
+    #[inline(always)]
+    pub(crate) fn begin_wait(&self, reason: Reason) -> Timed {
+        // Here rather than when it sleeps: nobody has been told of the wait yet, so nothing can be lost.
+        if self.switching.get() == Switching::Panics {
+            no_switch_here(reason);
+        }
+        let block = self.current();
+        block.local().reason.set(reason);
+        Timed { block, number: block.word.begin() }
+    }
+
+    /// Waits for the end of the wait with that number, the last that the running greenlet has begun.
     #[inline(always)]
     pub(crate) fn wait(&self, number: u64, deadline: Option<Instant>) -> Outcome {
         let block = self.current();
         if self.switching.get() == Switching::Panics {
-            block.word.cancel(number);
             no_switch_here(block.local().reason.get());
         }
         if block.must_unwind() {
@@ -188,13 +205,12 @@ impl Hub {
             return Outcome::Interrupted(Interrupted::new(notified));
         }
         let timer = deadline.map(|deadline| self.arm(deadline, Timed { block, number }));
-        if block.word.suspend(number) {
+        if block.word.suspend(number, || !std::thread::panicking()) {
             self.switch(block);
         }
         let state = block.word.state(number);
-        if let Some(timer) = timer
-            && state != State::TimedOut
-        {
+        if let Some(timer) = timer {
+            // Whatever the state: the timer has a plain pointer to this block. One that has fired is not found.
             self.timers.borrow_mut().cancel(timer);
         }
         match state {
@@ -265,15 +281,16 @@ impl Hub {
     /// Waits without running anybody else, where no switch may happen.
     #[cold]
     fn block_thread(&self, block: HubRef) {
-        while block.word.open_number().is_some() {
+        // Not until the word says that the wait is over, but until the wake-up has arrived: another thread does the one a
+        // moment before the other, and a wake-up that arrived later would find somebody else's wait.
+        loop {
             self.drain_inbox();
-            if block.word.open_number().is_some() {
-                self.sleep();
-                self.fire_timers();
+            if self.ready.remove(block) || self.urgent.remove(block) {
+                return;
             }
+            self.sleep();
+            self.fire_timers();
         }
-        self.ready.remove(block);
-        self.urgent.remove(block);
     }
 
     /// Calls `f`, in which a wait does this instead of switching. What blocks goes on doing so.
@@ -417,6 +434,8 @@ impl Hub {
     /// Looks at the inbox, at descriptors and at timers; sleeps if nothing is ready.
     #[inline(never)]
     fn look(&self) {
+        // Nobody runs now. Should anything in here panic, it is the main greenlet that unwinds.
+        self.current.set(self.main.hub_ref());
         self.runs.set(RUNS_PER_LOOK);
         self.drain_inbox();
         if self.urgent.is_empty() && self.ready.is_empty() {
@@ -430,20 +449,24 @@ impl Hub {
     fn sleep(&self) {
         let deadline = self.timers.borrow_mut().next_deadline().map(|nanos| self.instant(nanos));
         let hopeless = deadline.is_none() && self.watching.get() == 0 && self.outside.get() == 0;
-        let check_at =
-            (hopeless && self.hopeless_looks.get() < deadlock::LOOKS).then(|| Instant::now() + deadlock::LOOK_INTERVAL);
-        let until = [deadline, check_at, self.trim_at.get()].into_iter().flatten().min();
+        let look_at = (hopeless && self.hopeless_looks.get() < deadlock::LOOKS)
+            .then(|| self.hopeless_look_at.get().unwrap_or_else(|| Instant::now() + deadlock::LOOK_INTERVAL));
+        self.hopeless_look_at.set(look_at);
+        let until = [deadline, look_at, self.trim_at.get()].into_iter().flatten().min();
         self.shared.hopeless.store(hopeless, Ordering::Relaxed);
         self.shared.sleeps.fetch_add(1, Ordering::Relaxed);
         if !self.shared.inbox.announce_sleep() {
-            return self.drain_inbox();
+            self.drain_inbox();
+            // Descriptors are looked at even so: what is ripe there wins over the timers that are fired next.
+            return self.poll(Some(Duration::ZERO));
         }
         if self.poller.get().is_some() {
             self.poll(until.map(|until| until.saturating_duration_since(Instant::now())));
         } else {
             self.shared.sleep(until);
         }
-        if hopeless && self.shared.inbox.is_sleeping() && check_at.is_some_and(|at| Instant::now() >= at) {
+        if self.shared.inbox.is_sleeping() && look_at.is_some_and(|at| Instant::now() >= at) {
+            self.hopeless_look_at.set(None);
             self.hopeless_looks.set(self.hopeless_looks.get() + 1);
             deadlock::check(self, self.hopeless_looks.get());
         }
@@ -458,8 +481,9 @@ impl Hub {
         }
         for message in self.shared.inbox.take() {
             self.hopeless_looks.set(0);
+            self.hopeless_look_at.set(None);
             match message {
-                Message::Wake(block) if block.hub == self.id => self.urgent.push(block.hub_ref()),
+                Message::Wake(block) if block.hub == self.id => self.ready.push(block.hub_ref()),
                 Message::Forget { hub, slot, generation } if hub == self.id => self.forget_slot(slot, generation),
                 Message::Deadlock { hub } if hub == self.id => self.end_by_deadlock(),
                 // For a hub that has ended and left its place to this one, by somebody who was slow.
@@ -482,22 +506,26 @@ impl Hub {
             return;
         }
         let now = self.nanos(Instant::now());
-        while let Some(timed) = timers.pop_due(now) {
+        for _ in 0..FIRES_PER_LOOK {
+            let Some(timed) = timers.pop_due(now) else { break };
             if timed.number == 0 {
-                self.urgent.push(timed.block);
+                self.ready.push(timed.block);
             } else {
                 self.end_wait(timed, State::TimedOut);
             }
         }
     }
 
-    /// Ends a wait that this look found to be over.
-    fn end_wait(&self, waiter: Timed, state: State) {
-        if waiter.block.word.end(waiter.number, state) == Ended::Asleep {
+    /// Ends a wait that this look found to be over; false if it was already.
+    fn end_wait(&self, waiter: Timed, state: State) -> bool {
+        let ended = waiter.block.word.end(waiter.number, state);
+        if ended == Ended::Asleep {
             self.urgent.push(waiter.block);
         }
+        ended != Ended::Stale
     }
 
+    /// Gives the memory of coroutines back that have long been idle, a batch at a time.
     fn trim(&self) {
         let Some(at) = self.trim_at.get() else { return };
         let now = Instant::now();
@@ -505,8 +533,12 @@ impl Hub {
             return;
         }
         let mut pool = self.pool.borrow_mut();
-        pool.trim(KEPT_IDLE);
-        self.trim_at.set((pool.idle() > KEPT_IDLE).then(|| now + TRIM_INTERVAL));
+        let trimmed = pool.trim(KEPT_IDLE);
+        self.trim_at.set(match trimmed {
+            // There are more; the next sleep goes on at once, unless something is ready by then.
+            TRIM_BATCH => Some(now),
+            _ => (pool.idle() > KEPT_IDLE).then(|| now + TRIM_INTERVAL),
+        });
     }
 
     // ---- timers ----
@@ -532,7 +564,7 @@ impl Hub {
             return Ok(poller);
         }
         let poll = Poll::new()?;
-        self.shared.ring_by(poll.make_eventfd()?);
+        self.shared.ring_by(poll.make_waker()?);
         Ok(self.poller.get_or_init(|| RefCell::new(Poller::new(poll))))
     }
 
@@ -579,9 +611,15 @@ impl Hub {
 
     fn end_by_deadlock(&self) {
         let main = self.main.hub_ref();
-        if let Some(number) = main.word.open_number() {
-            *self.deadlock.borrow_mut() = Some(deadlock::report(self));
-            self.end_wait(Timed { block: main, number }, State::Interrupted);
+        let Some(number) = main.word.open_number() else { return };
+        let report = deadlock::report(self);
+        if self.switching.get() == Switching::Blocks {
+            // Nobody could be unwound: main waits below the panic hook, or whatever it is that blocks the thread.
+            deadlock::abort(&report);
+        }
+        if main.word.end(number, State::Interrupted) == Ended::Asleep {
+            *self.deadlock.borrow_mut() = Some(report);
+            self.urgent.push(main);
         }
     }
 
@@ -604,7 +642,8 @@ impl Hub {
             }
         }
         drop(messages);
-        // The count that the loop had of the main greenlet.
+        // Nor will the main greenlet be waited for any longer; with the count that the loop had of it.
+        self.main.abandon();
         self.main.hub_ref().finish();
     }
 }

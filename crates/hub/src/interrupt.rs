@@ -5,11 +5,12 @@
 //! holds a grant (it was notified in the same tick) passes the grant on first; see [`WaitList`](crate::WaitList).
 
 use std::panic::resume_unwind;
-use std::sync::atomic::Ordering;
 
-use crate::block::{Block, BlockRef};
-use crate::waiter::Waiter;
-use crate::word::State;
+use crate::block::Block;
+#[cfg(test)]
+use crate::block::BlockRef;
+#[cfg(test)]
+use crate::waiter::wake;
 
 /// The payload of the unwind; the greenlet's root knows it by its type.
 pub(crate) struct Interrupt(());
@@ -19,23 +20,22 @@ impl Block {
     #[inline]
     pub(crate) fn must_unwind(&self) -> bool {
         // While it unwinds already nothing is raised: a second unwind out of a `Drop` would abort.
-        self.interrupted.load(Ordering::Relaxed) && !std::thread::panicking()
+        self.word.is_interrupted() && !std::thread::panicking()
     }
 
     /// Makes the greenlet unwind: at once if it waits, else at its next wait. Usable on any thread.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what calls it, kill and timeout, is still to come"))]
+    // What calls it, kill and timeout, is still to come.
+    #[cfg(test)]
     pub(crate) fn interrupt(this: &BlockRef) {
-        // Before the wait is ended: the greenlet looks for it when it runs again.
-        this.interrupted.store(true, Ordering::Release);
-        if let Some(number) = this.word.open_number() {
-            Waiter::new(this.clone(), number).end(State::Interrupted);
+        if this.word.interrupt() {
+            wake(this);
         }
     }
 
     /// Unwinds the greenlet that calls.
     #[cold]
     pub(crate) fn unwind(&self) -> ! {
-        self.interrupted.store(false, Ordering::Relaxed);
+        self.word.clear_interrupt();
         resume_unwind(Box::new(Interrupt(())))
     }
 }

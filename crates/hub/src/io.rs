@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -171,7 +171,7 @@ impl<T: AsFd> Io<T> {
     ///
     /// As [`read_with`](Io::read_with).
     pub fn wait_writable(&self, timeout: Option<Duration>) -> io::Result<bool> {
-        Hub::with(|hub| self.wait(hub, Direction::Write, timeout.map(deadline_after), false))
+        Hub::with(|hub| Ok(self.wait(hub, Direction::Write, timeout.map(deadline_after), false)?.is_some()))
     }
 
     /// The loop under every call.
@@ -186,7 +186,7 @@ impl<T: AsFd> Io<T> {
         Hub::with(|hub| {
             hub.spend_budget();
             let mut deadline = None;
-            let mut waited = false;
+            let mut woken: Option<PassOn<'_>> = None;
             loop {
                 let slot = self.registrations.find(hub);
                 if slot.is_none_or(|slot| slot.is_ready(hub, direction)) {
@@ -203,36 +203,54 @@ impl<T: AsFd> Io<T> {
                                 } else if self.registrations.kind == Kind::Stream && emptied(moved) {
                                     slot.clear_after_short(hub, direction);
                                 }
-                                if waited {
-                                    slot.pass_on(hub, direction);
-                                }
                             }
+                            // After the bits are right: if there is more, the next one looks.
+                            drop(woken);
                             return result;
                         }
                     }
                 }
                 // The clock is read only by a call that has to wait.
                 let deadline = *deadline.get_or_insert_with(|| timeout.map(deadline_after));
-                if !self.wait(hub, direction, deadline, waited)? {
-                    return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+                match self.wait(hub, direction, deadline, woken.is_some())? {
+                    Some(key) => woken = Some(PassOn { hub, key, direction }),
+                    None => return Err(io::Error::from_raw_os_error(libc::EAGAIN)),
                 }
-                waited = true;
             }
         })
     }
 
     // Inlined up to the public call, as everything between a greenlet's code and its suspension; see ARCHITECTURE.md.
-    /// Waits once; false at the deadline. `again`: it was woken before and found nothing, and keeps its place.
+    /// Waits once; `None` at the deadline. `again`: it was woken before and found nothing, and keeps its place.
     #[inline(always)]
-    fn wait(&self, hub: &Hub, direction: Direction, deadline: Option<Instant>, again: bool) -> io::Result<bool> {
-        let _turn = self.registrations.occupy(direction)?;
+    fn wait(
+        &self,
+        hub: &Hub,
+        direction: Direction,
+        deadline: Option<Instant>,
+        again: bool,
+    ) -> io::Result<Option<SlotKey>> {
+        let _turn = self.registrations.occupy(hub, direction)?;
         let fd = self.io.as_fd();
         match self.registrations.find_or_register(hub, fd) {
-            Ok(slot) => hub.wait_for_slot(slot.key, fd, direction, deadline, again),
+            Ok(slot) => Ok(hub.wait_for_slot(slot.key, fd, direction, deadline, again)?.then_some(slot.key)),
             // Regular files cannot be watched: they are always ready.
-            Err(err) if err.raw_os_error() == Some(libc::EPERM) => Ok(true),
+            Err(err) if err.raw_os_error() == Some(libc::EPERM) => Ok(Some(SlotKey::NONE)),
             Err(err) => Err(err),
         }
+    }
+}
+
+/// Woken by an event that may be about more than one call: at the end, and be it an error or a panic, the next one looks.
+struct PassOn<'a> {
+    hub: &'a Hub,
+    key: SlotKey,
+    direction: Direction,
+}
+
+impl Drop for PassOn<'_> {
+    fn drop(&mut self) {
+        self.hub.pass_on(self.key, self.direction);
     }
 }
 
@@ -252,8 +270,8 @@ impl<T: AsFd> AsFd for Io<T> {
 struct Registrations {
     fd: RawFd,
     kind: Kind,
-    /// Somebody waits to read (1), to write (2): of a stream only one each may.
-    occupied: AtomicU8,
+    /// The number of the hub where somebody waits to read, to write; 0: nobody. Of a stream only one each may.
+    occupied: [AtomicU32; 2],
     stays_open: AtomicBool,
     has_more: AtomicBool,
     /// The first hub's number and the slot there; 0: none yet.
@@ -274,7 +292,7 @@ impl Registrations {
         Registrations {
             fd,
             kind,
-            occupied: AtomicU8::new(0),
+            occupied: Default::default(),
             stays_open: AtomicBool::new(false),
             has_more: AtomicBool::new(false),
             first: AtomicU64::new(0),
@@ -319,6 +337,11 @@ impl Registrations {
             self.first_generation.store(key.generation, Ordering::Relaxed);
             self.first.store((u64::from(id) << 32) | u64::from(key.slot), Ordering::Release);
         } else {
+            // Of an `Io` that many short-lived threads have used, the hubs that have ended go.
+            if more.len() >= 8 {
+                let hubs = all_hubs();
+                more.retain(|(id, _)| hubs.alive.iter().any(|hub| hub.id() == *id));
+            }
             more.push((id, key));
             self.has_more.store(true, Ordering::Release);
         }
@@ -330,19 +353,32 @@ impl Registrations {
     }
 
     /// Takes one direction of a stream for a wait; an error if somebody has it.
-    fn occupy(&self, direction: Direction) -> io::Result<Option<Turn<'_>>> {
+    #[inline]
+    fn occupy(&self, hub: &Hub, direction: Direction) -> io::Result<Option<Turn<'_>>> {
         if self.kind != Kind::Stream {
             return Ok(None);
         }
-        let (bit, text) = match direction {
-            Direction::Read => (1, "another greenlet is already reading this stream"),
-            Direction::Write => (2, "another greenlet is already writing this stream"),
-        };
-        if self.occupied.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
+        let occupied = &self.occupied[direction as usize];
+        let taken = occupied.compare_exchange(0, hub.id(), Ordering::Relaxed, Ordering::Relaxed);
+        if let Err(occupant) = taken {
+            take_over(occupied, occupant, hub, direction)?;
         }
-        Ok(Some(Turn { occupied: &self.occupied, bit }))
+        Ok(Some(Turn { occupied }))
     }
+}
+
+/// Takes a direction from a greenlet that will never let go of it, since its hub has ended while it waited.
+#[cold]
+fn take_over(occupied: &AtomicU32, occupant: u32, hub: &Hub, direction: Direction) -> io::Result<()> {
+    let alive = occupant == hub.id() || all_hubs().alive.iter().any(|hub| hub.id() == occupant);
+    if !alive && occupied.compare_exchange(occupant, hub.id(), Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        return Ok(());
+    }
+    let text = match direction {
+        Direction::Read => "another greenlet is already reading this stream",
+        Direction::Write => "another greenlet is already writing this stream",
+    };
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, text))
 }
 
 impl Drop for Registrations {
@@ -378,13 +414,12 @@ impl Drop for Registrations {
 
 /// One direction of a stream, taken for a wait.
 struct Turn<'a> {
-    occupied: &'a AtomicU8,
-    bit: u8,
+    occupied: &'a AtomicU32,
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.occupied.fetch_and(!self.bit, Ordering::Relaxed);
+        self.occupied.store(0, Ordering::Relaxed);
     }
 }
 
@@ -406,10 +441,6 @@ impl Registered {
             poller.borrow_mut().clear_after_short(self.key.slot, direction);
         }
     }
-
-    fn pass_on(self, hub: &Hub, direction: Direction) {
-        hub.pass_on(self.key, direction);
-    }
 }
 
 impl Hub {
@@ -423,18 +454,16 @@ impl Hub {
         deadline: Option<Instant>,
         again: bool,
     ) -> io::Result<bool> {
-        let block = self.current();
-        let number = block.word.begin();
         let reason = match direction {
             Direction::Read => "input on descriptor",
             Direction::Write => "output on descriptor",
         };
-        block.local().reason.set(Reason::with_number(reason, fd.as_raw_fd() as u32));
+        let waiter = self.begin_wait(Reason::with_number(reason, fd.as_raw_fd() as u32));
         let _watching = self.watch();
-        let entry = Entry { hub: self, key, direction, waiter: Timed { block, number } };
+        let entry = Entry { hub: self, key, direction, waiter };
         let poller = self.poller()?;
         poller.borrow_mut().push(key.slot, direction, entry.waiter, again)?;
-        let outcome = self.wait(number, deadline);
+        let outcome = self.wait(waiter.number, deadline);
         // An entry that is still there goes before anything else may happen.
         drop(entry);
         match outcome {
@@ -556,12 +585,13 @@ fn wait_borrowed(fd: BorrowedFd<'_>, direction: Direction, deadline: Option<Inst
             borrowed => borrowed?,
         };
         let _loan = Loan { hub, key, fd };
-        // The owner's slot tells changes only, so what is ready now has to be asked.
+        // An owner's slot tells changes only, so what is ready now has to be asked.
         if owned && sys::is_ready(fd, direction == Direction::Write)? {
+            hub.yield_now();
             return Ok(true);
         }
         let ready = hub.wait_for_slot(key, fd, direction, deadline, false)?;
-        if owned && ready {
+        if ready {
             hub.pass_on(key, direction);
         }
         Ok(ready)

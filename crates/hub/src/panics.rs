@@ -5,6 +5,7 @@
 //! own bookkeeping there, and a switch would leave another greenlet with it. Waits in the hook block the thread.
 //! A hook that is set later replaces the wrapper; then reports lack that line, and such a hook must not wait.
 
+use std::io::{self, Write};
 use std::panic::{set_hook, take_hook};
 use std::sync::Once;
 
@@ -25,7 +26,8 @@ pub(crate) fn install_hook() {
                 hub.with_switching(Switching::Blocks, || {
                     let current = hub.current();
                     if current != hub.main().hub_ref() {
-                        eprintln!("{} panicked:", Greenlet::label(&current));
+                        // As std does it: a stderr that cannot be written to is no reason to panic in here.
+                        let _ = writeln!(io::stderr(), "{} panicked:", Greenlet::label(&current));
                     }
                     hook(info);
                 });

@@ -15,7 +15,7 @@
 //! another's by now, is dropped.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
@@ -36,32 +36,39 @@ pub(crate) enum Watch {
     Edge,
     /// Owned; asked anew for each wait (listeners).
     EachWait,
-    /// Only borrowed, and by so many waits: registered as long as there are any.
-    Borrowed(u32),
+    /// Only borrowed by waits: registered as long as there are any.
+    Borrowed,
 }
 
 /// Boxed, so that a slot without it is one cache line.
 type Rest = VecDeque<Timed>;
 
-/// One direction of a slot.
+/// Those who wait for one direction of a slot.
 #[derive(Default)]
 struct Side {
-    /// Whether a call may succeed, as far as is known.
-    ready: bool,
     first: Option<Timed>,
     /// Almost always there is one waiter at the most.
     rest: Option<Box<Rest>>,
 }
 
+#[repr(align(64))]
 struct Slot {
     read: Side,
     write: Side,
     fd: RawFd,
     generation: u32,
+    /// Whether a call to read, to write may succeed, as far as is known.
+    ready: [bool; 2],
     /// A short read says nothing, by the last event.
     more: bool,
     watch: Watch,
+    /// How many `Io`s have it: more than one if they share a descriptor.
+    owners: u16,
+    /// How many waits have borrowed it, while nobody owns it.
+    borrowers: u16,
 }
+
+const _: () = assert!(size_of::<Slot>() == 64);
 
 /// A slot as its users know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +78,9 @@ pub(crate) struct SlotKey {
 }
 
 impl SlotKey {
+    /// Of what cannot be watched, since it is always ready.
+    pub(crate) const NONE: SlotKey = SlotKey { slot: NO_SLOT, generation: 0 };
+
     fn to_bits(self) -> u64 {
         (u64::from(self.generation) << 32) | u64::from(self.slot)
     }
@@ -98,67 +108,100 @@ impl Poller {
     }
 
     /// Registers a descriptor that its owner keeps open until [`forget`](Poller::forget).
+    ///
+    /// The slot may be there already: waits have borrowed it, or another owner shares the descriptor (an `Io` of an `Arc`). Or an
+    /// owner's descriptor was closed, and this one has its number, before this hub was told. All of that is the same: one
+    /// more owner, and the kernel is asked anew.
     pub(crate) fn register(&mut self, fd: BorrowedFd<'_>, watch: Watch) -> io::Result<SlotKey> {
-        let number = fd.as_raw_fd();
-        let index = match self.free.pop() {
-            Some(index) => index,
-            None => {
-                let sides = (Side::default(), Side::default());
-                let slot = Slot { read: sides.0, write: sides.1, fd: -1, generation: 0, more: false, watch };
-                self.slots.push(slot);
-                (self.slots.len() - 1) as u32
-            }
+        let (key, new) = match self.slot_of_fd(fd) {
+            Some(key) => (key, false),
+            None => (self.make_slot(fd, watch), true),
         };
-        let slot = &mut self.slots[index as usize];
-        (slot.fd, slot.more, slot.watch) = (number, false, watch);
+        let slot = self.slot(key.slot);
+        if slot.watch == Watch::Borrowed {
+            slot.watch = watch;
+        }
         // Edge-triggered registration tells at once what is ready, so a slot begins with nothing known. What is asked
         // anew for each wait may be tried first.
-        let ready = watch == Watch::EachWait;
-        (slot.read.ready, slot.write.ready) = (ready, ready);
-        let key = SlotKey { slot: index, generation: slot.generation };
-        let interest = match watch {
-            Watch::Edge => Interest::Edge,
-            Watch::EachWait | Watch::Borrowed(_) => Interest::Once { read: false, write: false },
-        };
+        slot.ready = [slot.watch == Watch::EachWait; 2];
+        slot.more = false;
+        let interest = slot.interest();
         if let Err(err) = self.poll.add(fd, key.to_bits(), interest) {
-            self.release(index);
+            if new {
+                self.drop_slot(key.slot);
+            }
             return Err(err);
         }
-        let number = number as usize;
-        if self.by_fd.len() <= number {
-            self.by_fd.resize(number + 1, NO_SLOT);
+        let slot = self.slot(key.slot);
+        if watch == Watch::Borrowed {
+            slot.borrowers += 1;
+        } else {
+            slot.owners += 1;
         }
-        self.by_fd[number] = index;
         Ok(key)
+    }
+
+    fn slot_of_fd(&self, fd: BorrowedFd<'_>) -> Option<SlotKey> {
+        let index = *self.by_fd.get(fd.as_raw_fd() as usize)?;
+        let slot = self.slots.get(index as usize)?;
+        Some(SlotKey { slot: index, generation: slot.generation })
+    }
+
+    fn make_slot(&mut self, fd: BorrowedFd<'_>, watch: Watch) -> SlotKey {
+        let number = fd.as_raw_fd();
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot {
+                read: Side::default(),
+                write: Side::default(),
+                fd: -1,
+                generation: 0,
+                ready: [false; 2],
+                more: false,
+                watch,
+                owners: 0,
+                borrowers: 0,
+            });
+            (self.slots.len() - 1) as u32
+        });
+        let slot = self.slot(index);
+        (slot.fd, slot.watch, slot.owners, slot.borrowers) = (number, watch, 0, 0);
+        let key = SlotKey { slot: index, generation: slot.generation };
+        if self.by_fd.len() <= number as usize {
+            self.by_fd.resize(number as usize + 1, NO_SLOT);
+        }
+        self.by_fd[number as usize] = index;
+        key
+    }
+
+    fn drop_slot(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        let number = slot.fd as usize;
+        // Wrapped below the bit that the hub's own key has.
+        slot.generation = if slot.generation == GENERATIONS - 1 { 0 } else { slot.generation + 1 };
+        slot.fd = -1;
+        self.by_fd[number] = NO_SLOT;
+        self.free.push(index);
     }
 
     /// Lets go of a registration; those who still wait look again. `open`: the descriptor stays open, or has duplicates
     /// that do, so the kernel has to be told. Returns who is to be woken.
     pub(crate) fn forget(&mut self, key: SlotKey, open: Option<BorrowedFd<'_>>) -> Vec<Timed> {
         let Some(slot) = self.slot_of(key) else { return Vec::new() };
+        if slot.owners > 1 {
+            slot.owners -= 1;
+            return Vec::new();
+        }
         let mut waiting = Vec::new();
         for side in [&mut slot.read, &mut slot.write] {
             waiting.extend(side.first.take());
             waiting.extend(side.rest.take().into_iter().flat_map(|rest| *rest));
         }
-        let number = slot.fd as usize;
-        if self.by_fd.get(number) == Some(&key.slot) {
-            self.by_fd[number] = NO_SLOT;
-        }
         if let Some(fd) = open {
             // It may be gone from the poller already; then there is nothing to tell.
             let _ = self.poll.delete(fd);
         }
-        self.release(key.slot);
+        self.drop_slot(key.slot);
         waiting
-    }
-
-    fn release(&mut self, index: u32) {
-        let slot = &mut self.slots[index as usize];
-        // Wrapped below the bit that the hub's own key has.
-        slot.generation = if slot.generation == GENERATIONS - 1 { 0 } else { slot.generation + 1 };
-        slot.fd = -1;
-        self.free.push(index);
     }
 
     fn slot_of(&mut self, key: SlotKey) -> Option<&mut Slot> {
@@ -175,13 +218,13 @@ impl Poller {
     /// Whether a call is worth trying.
     #[inline]
     pub(crate) fn is_ready(&mut self, index: u32, direction: Direction) -> bool {
-        self.slot(index).side(direction).ready
+        self.slot(index).ready[direction as usize]
     }
 
     /// Notes that a call said `WouldBlock`, or that a listener has given one connection.
     #[inline]
     pub(crate) fn clear(&mut self, index: u32, direction: Direction) {
-        self.slot(index).side(direction).ready = false;
+        self.slot(index).ready[direction as usize] = false;
     }
 
     /// Notes that a call on a stream moved less than it was given room for.
@@ -189,7 +232,7 @@ impl Poller {
     pub(crate) fn clear_after_short(&mut self, index: u32, direction: Direction) {
         let slot = self.slot(index);
         if crate::sys::HANG_UP_IS_TOLD && !slot.more && slot.watch == Watch::Edge {
-            slot.side(direction).ready = false;
+            slot.ready[direction as usize] = false;
         }
     }
 
@@ -209,14 +252,14 @@ impl Poller {
 
     /// The next who waits in that direction, if the descriptor is still ready: a notification is passed on to it.
     pub(crate) fn pass_on(&mut self, key: SlotKey, direction: Direction) -> Option<Timed> {
-        let side = self.slot_of(key)?.side(direction);
-        if side.ready { side.pop() } else { None }
+        let slot = self.slot_of(key)?;
+        if slot.ready[direction as usize] { slot.side(direction).pop() } else { None }
     }
 
     /// Asks for one event of the directions in which somebody waits.
     fn ask(&mut self, index: u32) -> io::Result<()> {
         let slot = &self.slots[index as usize];
-        let interest = Interest::Once { read: slot.read.is_waited_for(), write: slot.write.is_waited_for() };
+        let interest = slot.interest();
         let key = SlotKey { slot: index, generation: slot.generation };
         // SAFETY: the descriptor is open: its owner forgets the slot first, and a borrowed one is borrowed by its waiters.
         let fd = unsafe { BorrowedFd::borrow_raw(slot.fd) };
@@ -225,33 +268,30 @@ impl Poller {
 
     /// Finds or makes the slot for a descriptor that is only borrowed. True: it is a slot of its owner's.
     pub(crate) fn borrow(&mut self, fd: BorrowedFd<'_>) -> io::Result<(SlotKey, bool)> {
-        let index = self.by_fd.get(fd.as_raw_fd() as usize).copied().unwrap_or(NO_SLOT);
-        if index == NO_SLOT {
-            return Ok((self.register(fd, Watch::Borrowed(1))?, false));
+        match self.slot_of_fd(fd) {
+            Some(key) if self.slot(key.slot).watch != Watch::Borrowed => Ok((key, true)),
+            _ => Ok((self.register(fd, Watch::Borrowed)?, false)),
         }
-        let slot = self.slot(index);
-        let key = SlotKey { slot: index, generation: slot.generation };
-        if let Watch::Borrowed(users) = &mut slot.watch {
-            *users += 1;
-            return Ok((key, false));
-        }
-        Ok((key, true))
     }
 
-    /// The end of a borrowed wait; the last one takes the registration away.
+    /// The end of a borrowed wait; the last one takes the registration away, if nobody owns it meanwhile.
     pub(crate) fn give_back(&mut self, key: SlotKey, fd: BorrowedFd<'_>) {
         let Some(slot) = self.slot_of(key) else { return };
-        if let Watch::Borrowed(users) = &mut slot.watch {
-            *users -= 1;
-            if *users == 0 {
+        if slot.watch == Watch::Borrowed {
+            slot.borrowers -= 1;
+            if slot.borrowers == 0 {
                 self.forget(key, Some(fd));
             }
         }
     }
 
-    /// Asks the kernel what has happened, and hands out those whose waits that ends.
-    pub(crate) fn poll(&mut self, timeout: Option<Duration>, mut ready: impl FnMut(Timed)) {
-        let count = self.poll.wait(timeout).unwrap_or_else(|err| panic!("the poller failed: {err}"));
+    /// Asks the kernel what has happened, and hands out those whose waits that ends; `ready` says whether it was so.
+    pub(crate) fn poll(&mut self, timeout: Option<Duration>, mut ready: impl FnMut(Timed) -> bool) {
+        let count = self.poll.wait(timeout).unwrap_or_else(|err| {
+            // There is nothing that the hub could do without it, and nobody whom an unwind would help.
+            let _ = writeln!(io::stderr(), "greenlet: the poller failed: {err}");
+            std::process::abort()
+        });
         for index in 0..count {
             let event = self.poll.event(index);
             if event.key != WAKE_KEY {
@@ -260,18 +300,19 @@ impl Poller {
         }
     }
 
-    fn dispatch(&mut self, event: Event, ready: &mut impl FnMut(Timed)) {
+    fn dispatch(&mut self, event: Event, ready: &mut impl FnMut(Timed) -> bool) {
         let key = SlotKey::from_bits(event.key);
         let Some(slot) = self.slot_of(key) else { return };
         slot.more = event.more;
-        let all = matches!(slot.watch, Watch::Borrowed(_));
-        for (side, is_ready) in [(&mut slot.read, event.readable), (&mut slot.write, event.writable)] {
+        let all = slot.watch == Watch::Borrowed;
+        let sides = [(&mut slot.read, event.readable), (&mut slot.write, event.writable)];
+        for ((side, is_ready), bit) in sides.into_iter().zip(&mut slot.ready) {
             if is_ready {
-                side.ready = true;
+                *bit = true;
+                // Borrowers only wait and cannot pass it on: all of them look. Of the users of an owned descriptor the first
+                // does whose wait is not over already.
                 while let Some(waiter) = side.pop() {
-                    ready(waiter);
-                    // Borrowers only wait and cannot pass it on: all of them look. Users of an owned descriptor do.
-                    if !all {
+                    if ready(waiter) && !all {
                         break;
                     }
                 }
@@ -290,6 +331,16 @@ impl Poller {
 }
 
 impl Slot {
+    /// What the kernel is to be asked for.
+    fn interest(&self) -> Interest {
+        match self.watch {
+            Watch::Edge => Interest::Edge,
+            Watch::EachWait | Watch::Borrowed => {
+                Interest::Once { read: self.read.is_waited_for(), write: self.write.is_waited_for() }
+            }
+        }
+    }
+
     #[inline]
     fn side(&mut self, direction: Direction) -> &mut Side {
         match direction {

@@ -49,15 +49,19 @@ impl RunQueue {
         self.head.get().is_none()
     }
 
-    /// Takes one greenlet out, wherever it stands.
-    pub(crate) fn remove(&self, greenlet: HubRef) {
+    /// Takes one greenlet out, wherever it stands; false if it is not there.
+    pub(crate) fn remove(&self, greenlet: HubRef) -> bool {
         let others = RunQueue::default();
+        let mut found = false;
         while let Some(other) = self.pop() {
-            if other != greenlet {
+            if other == greenlet {
+                found = true;
+            } else {
                 others.push(other);
             }
         }
         self.head.swap(&others.head);
         self.tail.swap(&others.tail);
+        found
     }
 }

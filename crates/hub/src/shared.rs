@@ -3,14 +3,13 @@
 //! It is never freed, so that a block can point to it without counting; what a hub leaves behind serves the next hub that
 //! is made. So a pointer to it may outlive the hub, and the hub's *number*, which is never used again, decides whose it is.
 
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::block::BlockRef;
 use crate::inbox::{Inbox, Messages};
-use crate::sys;
+use crate::sys::Waker;
 
 /// What another thread can leave for a hub.
 pub(crate) enum Message {
@@ -35,14 +34,14 @@ pub(crate) struct Shared {
     pub(crate) sleeps: AtomicU64,
 }
 
-/// What wakes a sleeping hub: a condition variable, until it has a poller; from then on an eventfd.
+/// What wakes a sleeping hub: a condition variable, until it has a poller; from then on that poller's waker.
 ///
 /// std's `park` would not do: its one token belongs to the user.
 #[derive(Default)]
 struct Bell {
     rung: bool,
-    // Counted, so that it stays open while somebody writes to it and the hub ends.
-    eventfd: Option<Arc<OwnedFd>>,
+    // Counted, so that it stays open while somebody uses it and the hub ends.
+    waker: Option<Arc<Waker>>,
 }
 
 /// All hubs of the process.
@@ -80,6 +79,11 @@ impl Shared {
         shared
     }
 
+    /// Takes a hub out of the list that will not end with its thread.
+    pub(crate) fn disown(&'static self) {
+        all_hubs().alive.retain(|other| !std::ptr::eq(*other, self));
+    }
+
     /// Ends the hub: what is left for it from now on is dropped. Returns what had been left.
     pub(crate) fn end(&'static self) -> Messages<Message> {
         let mut hubs = all_hubs();
@@ -102,17 +106,17 @@ impl Shared {
         }
     }
 
-    /// From now on a sleeping hub is woken through this descriptor, and sleeps in its poller.
-    pub(crate) fn ring_by(&self, eventfd: OwnedFd) {
-        self.bell().eventfd = Some(Arc::new(eventfd));
+    /// From now on a sleeping hub is woken through this, and sleeps in its poller.
+    pub(crate) fn ring_by(&self, waker: Waker) {
+        self.bell().waker = Some(Arc::new(waker));
     }
 
     fn ring(&self) {
         let mut bell = self.bell();
-        // The hub has set the descriptor before it announced that it sleeps, which the caller has seen.
-        if let Some(eventfd) = bell.eventfd.clone() {
+        // The hub has set it before it announced that it sleeps, which the caller has seen.
+        if let Some(waker) = bell.waker.clone() {
             drop(bell);
-            return sys::ring_eventfd(&eventfd);
+            return waker.ring();
         }
         bell.rung = true;
         drop(bell);

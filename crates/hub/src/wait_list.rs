@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::waiter::{Outcome, Reason, Wait, Waiter};
+use crate::word::State;
 
 /// Waiters in the order in which they came.
 ///
@@ -77,19 +78,28 @@ impl WaitList {
     ///
     /// # Panics
     ///
-    /// Inside [`no_switch`](crate::no_switch()), and to unwind when it is interrupted.
+    /// Inside [`no_switch`](crate::no_switch()); if `ready` panics or waits; and to unwind when it is interrupted.
     pub fn wait(&self, reason: Reason, deadline: Option<Instant>, ready: impl FnOnce() -> bool) -> bool {
+        /// Takes the wait back; if it was notified meanwhile, that is for another.
+        struct TakeBack<'a>(&'a WaitList, Option<Waiter>);
+
+        impl Drop for TakeBack<'_> {
+            fn drop(&mut self) {
+                if self.1.take().is_some_and(|waiter| !waiter.end(State::Idle)) {
+                    self.0.notify_one();
+                }
+            }
+        }
+
         let wait = Wait::begin(reason);
         let waiter = wait.waiter();
         self.push(waiter.clone());
+        let mut take_back = TakeBack(self, Some(waiter));
         // Only after it stands in the list: what becomes ready from here on is notified.
         if ready() {
-            if !waiter.end(crate::word::State::Idle) {
-                // Notified and ready at once: one of the two is for another.
-                self.notify_one();
-            }
             return true;
         }
+        take_back.1 = None;
         match wait.until(deadline) {
             Outcome::Notified => true,
             Outcome::TimedOut => false,

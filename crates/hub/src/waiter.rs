@@ -108,6 +108,8 @@ impl Interrupted {
 #[must_use = "a wait does nothing until `until` is called"]
 pub struct Wait {
     number: u64,
+    /// Whose wait it is.
+    greenlet: u64,
     // Not `Send`: it is the wait of the greenlet that began it.
     marker: PhantomData<*mut ()>,
 }
@@ -115,18 +117,30 @@ pub struct Wait {
 impl Wait {
     /// Begins a wait. From here on it can be notified; one that is dropped is over.
     ///
-    /// A greenlet has one wait at a time: a second one ends the first.
+    /// A greenlet has one wait at a time: any other wait that it begins, by whatever call, ends this one.
+    ///
+    /// # Panics
+    ///
+    /// Inside [`no_switch`](crate::no_switch()).
     pub fn begin(reason: Reason) -> Wait {
         Hub::with(|hub| {
-            let block = hub.current();
-            block.local().reason.set(reason);
-            Wait { number: block.word.begin(), marker: PhantomData }
+            let begun = hub.begin_wait(reason);
+            Wait { number: begun.number, greenlet: begun.block.id, marker: PhantomData }
         })
     }
 
     /// What can end this wait, to be left where that will happen.
+    ///
+    /// # Panics
+    ///
+    /// If the wait is another greenlet's, or the greenlet has begun another since.
     pub fn waiter(&self) -> Waiter {
-        Hub::with(|hub| Waiter::new(BlockRef::from_hub(&hub.current()), self.number))
+        Hub::with(|hub| {
+            if !self.is_the_last_of(hub) {
+                not_the_last();
+            }
+            Waiter::new(BlockRef::from_hub(&hub.current()), self.number)
+        })
     }
 
     /// Waits until the wait is notified, the deadline has come, or the greenlet is interrupted.
@@ -135,12 +149,18 @@ impl Wait {
     ///
     /// # Panics
     ///
-    /// Inside [`no_switch`](crate::no_switch()).
+    /// Inside [`no_switch`](crate::no_switch()); if the wait is another greenlet's, or the greenlet has begun another since.
     #[inline]
     pub fn until(self, deadline: Option<Instant>) -> Outcome {
-        let number = self.number;
-        std::mem::forget(self);
-        Hub::with(|hub| hub.wait(number, deadline))
+        Hub::with(|hub| {
+            if !self.is_the_last_of(hub) {
+                not_the_last();
+            }
+            // Over, once it returns; if it panics, `drop` takes it back.
+            let outcome = hub.wait(self.number, deadline);
+            std::mem::forget(self);
+            outcome
+        })
     }
 
     /// Waits as [`until`](Wait::until), and unwinds at once when interrupted: true if it was notified, false at the deadline.
@@ -160,10 +180,28 @@ impl Wait {
     }
 }
 
+impl Wait {
+    /// Whether it is the running greenlet's, which has begun no other since.
+    #[inline]
+    fn is_the_last_of(&self, hub: &Hub) -> bool {
+        let current = hub.current();
+        current.id == self.greenlet && current.word.number() == self.number
+    }
+}
+
+#[cold]
+fn not_the_last() -> ! {
+    panic!("this wait is over: it is another greenlet's, or its greenlet has begun another since")
+}
+
 impl Drop for Wait {
     fn drop(&mut self) {
         // Whoever has ended it meanwhile had to do nothing more, since its owner was running.
-        Hub::with(|hub| hub.current().word.cancel(self.number));
+        Hub::with(|hub| {
+            if self.is_the_last_of(hub) {
+                hub.current().word.cancel(self.number);
+            }
+        });
     }
 }
 

@@ -1,10 +1,10 @@
-//! The word in which a wait ends: its number and its state in one atomic.
+//! The word in which a wait ends: its number, its state and a pending interrupt in one atomic.
 //!
 //! ```text
-//!          63                                       3 2     0
-//!         ┌──────────────────────────────────────────┬───────┐
-//!         │ number of the wait, counted per greenlet │ state │
-//!         └──────────────────────────────────────────┴───────┘
+//!          63                                      4   3    2     0
+//!         ┌─────────────────────────────────────────┬─────┬───────┐
+//!         │ number of the wait, counted by greenlet │ int │ state │
+//!         └─────────────────────────────────────────┴─────┴───────┘
 //!
 //!                    ┌── end ──► Notified ─┐
 //!  Idle ── begin ──► Begun                 ├─► (the next begin)
@@ -14,18 +14,22 @@
 //!
 //! Only the owner begins, suspends and cancels; anybody who knows the number may end. Ending is one
 //! compare-and-swap from *this number, not ended*, so exactly one of all those who try succeeds, and one
-//! who comes late, even thousands of waits later, fails and changes nothing. 61 bits of numbers do not wrap:
-//! at one wait a nanosecond they last 73 years.
+//! who comes late, even thousands of waits later, fails and changes nothing. 60 bits of numbers do not wrap:
+//! at one wait a nanosecond they last 36 years.
 //!
 //! Why `Begun` and `Suspended` are two states: a wait may be ended between its beginning and its switch (by
 //! another thread, or by the owner itself, say `event.set()` after it has put itself into the list). Then
 //! nobody must put the greenlet into a run queue, for it is running. So [`end`](WaitWord::end) tells whether
 //! the owner had gone to sleep, and the owner's [`suspend`](WaitWord::suspend) fails if the wait is over.
+//!
+//! An interrupt is for whatever the greenlet waits for next, so it is a bit that stays until it is raised. It shares the word, because
+//! then there is nothing to order: either the owner sees the bit before it sleeps, or the one who set it sees it asleep.
 
 use crate::atomics::{AtomicU64, Ordering};
 
-const STATE_BITS: u32 = 3;
-const STATE_MASK: u64 = (1 << STATE_BITS) - 1;
+const STATE_MASK: u64 = 0b111;
+const INTERRUPTED: u64 = 0b1000;
+const NUMBER_SHIFT: u32 = 4;
 
 /// Where a wait stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,12 +73,20 @@ pub(crate) enum Ended {
     Asleep,
 }
 
-/// The number and the state of a greenlet's wait.
+/// The number and the state of a greenlet's wait, and whether the greenlet is to unwind.
 #[derive(Debug)]
 pub(crate) struct WaitWord(AtomicU64);
 
 fn pack(number: u64, state: State) -> u64 {
-    (number << STATE_BITS) | state as u64
+    (number << NUMBER_SHIFT) | state as u64
+}
+
+fn with_state(word: u64, state: State) -> u64 {
+    word & !STATE_MASK | state as u64
+}
+
+fn is_open(word: u64) -> bool {
+    matches!(State::of(word), State::Begun | State::Suspended)
 }
 
 impl WaitWord {
@@ -83,69 +95,122 @@ impl WaitWord {
     }
 
     /// Begins the owner's next wait and returns its number.
+    #[inline]
     pub(crate) fn begin(&self) -> u64 {
-        // Nobody else changes the word now: an `end` needs `Begun` or `Suspended`.
-        let number = (self.0.load(Ordering::Relaxed) >> STATE_BITS) + 1;
-        self.0.store(pack(number, State::Begun), Ordering::Relaxed);
+        // Of a wait that is over nobody else changes number and state; of one that is not, which ends here, somebody may.
+        let word = self.close();
+        let number = (word >> NUMBER_SHIFT) + 1;
+        // Added, since the bit between them may be set meanwhile.
+        let change = pack(number, State::Begun).wrapping_sub(word & !INTERRUPTED);
+        self.0.fetch_add(change, Ordering::Relaxed);
         number
     }
 
-    /// Says that the owner is about to switch away; false if the wait is over already.
-    pub(crate) fn suspend(&self, number: u64) -> bool {
-        self.swap(number, State::Begun, State::Suspended)
-    }
-
-    /// Takes the wait back before the owner has switched; false if somebody has ended it.
-    pub(crate) fn cancel(&self, number: u64) -> bool {
-        self.swap(number, State::Begun, State::Idle)
-    }
-
-    /// Ends the wait with that number, if nobody has.
-    pub(crate) fn end(&self, number: u64, state: State) -> Ended {
+    /// Says that the owner is about to switch away; false if the wait is over, or if there is an interrupt and the owner may
+    /// unwind, which ends it.
+    #[inline]
+    pub(crate) fn suspend(&self, number: u64, may_unwind: impl FnOnce() -> bool) -> bool {
+        let mut word = self.0.load(Ordering::Relaxed);
+        let mut may_unwind = Some(may_unwind);
         loop {
-            let word = self.0.load(Ordering::Relaxed);
-            let ended = match State::of(word) {
-                _ if word >> STATE_BITS != number => return Ended::Stale,
-                State::Begun => Ended::Early,
-                State::Suspended => Ended::Asleep,
-                _ => return Ended::Stale,
-            };
-            // Release: what was done before the notification is seen by the greenlet that it wakes.
-            // Retried once at the most: `Begun` can become `Suspended` meanwhile, nothing else can recur.
-            if (self.0).compare_exchange(word, pack(number, state), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                return ended;
+            if word & !INTERRUPTED != pack(number, State::Begun) {
+                return false;
+            }
+            let interrupted = word & INTERRUPTED != 0 && may_unwind.take().is_some_and(|may_unwind| may_unwind());
+            let state = if interrupted { State::Interrupted } else { State::Suspended };
+            match self.swap(word, with_state(word, state)) {
+                Ok(_) => return !interrupted,
+                // Ended, or interrupted meanwhile.
+                Err(now) => word = now,
             }
         }
     }
 
-    /// Ends whatever wait is under way so that nobody else can; its owner will never run again.
-    pub(crate) fn close(&self) {
-        while let Some(number) = self.open_number() {
-            self.end(number, State::Idle);
+    /// Takes the wait back before the owner has switched; false if somebody has ended it.
+    pub(crate) fn cancel(&self, number: u64) -> bool {
+        self.end(number, State::Idle) != Ended::Stale
+    }
+
+    /// Ends the wait with that number, if nobody has.
+    #[inline]
+    pub(crate) fn end(&self, number: u64, state: State) -> Ended {
+        let mut word = self.0.load(Ordering::Relaxed);
+        loop {
+            if word >> NUMBER_SHIFT != number || !is_open(word) {
+                return Ended::Stale;
+            }
+            // Release: what was done before the notification is seen by the greenlet that it wakes.
+            match self.swap(word, with_state(word, state)) {
+                Ok(State::Begun) => return Ended::Early,
+                Ok(_) => return Ended::Asleep,
+                // It has gone to sleep, was interrupted, or is over.
+                Err(now) => word = now,
+            }
         }
     }
 
+    /// Interrupts the owner; true if the caller has to make it ready.
+    // What calls it, kill and timeout, is still to come.
+    #[cfg(test)]
+    pub(crate) fn interrupt(&self) -> bool {
+        let word = self.0.fetch_or(INTERRUPTED, Ordering::AcqRel);
+        // If it is over by now, the owner sees the bit when it runs, or before it sleeps again.
+        is_open(word) && self.end(word >> NUMBER_SHIFT, State::Interrupted) == Ended::Asleep
+    }
+
+    /// Whether an interrupt is pending.
+    #[inline]
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & INTERRUPTED != 0
+    }
+
+    /// Takes the pending interrupt back, to raise it.
+    pub(crate) fn clear_interrupt(&self) {
+        self.0.fetch_and(!INTERRUPTED, Ordering::Acquire);
+    }
+
+    /// Ends whatever wait is under way so that nobody else can; returns the word.
+    #[inline]
+    pub(crate) fn close(&self) -> u64 {
+        let mut word = self.0.load(Ordering::Relaxed);
+        while is_open(word) {
+            word = match self.swap(word, with_state(word, State::Idle)) {
+                Ok(_) => with_state(word, State::Idle),
+                Err(now) => now,
+            };
+        }
+        word
+    }
+
     /// The state of the wait with that number, which the owner asks when it runs again.
+    #[inline]
     pub(crate) fn state(&self, number: u64) -> State {
         let word = self.0.load(Ordering::Acquire);
-        debug_assert_eq!(word >> STATE_BITS, number, "only the owner may ask, and only for its last wait");
+        debug_assert_eq!(word >> NUMBER_SHIFT, number, "only the owner may ask, and only for its last wait");
         State::of(word)
+    }
+
+    /// The number of the last wait that was begun.
+    #[inline]
+    pub(crate) fn number(&self) -> u64 {
+        self.0.load(Ordering::Relaxed) >> NUMBER_SHIFT
     }
 
     /// Whether that wait can still be ended.
     pub(crate) fn is_open(&self, number: u64) -> bool {
-        let word = self.0.load(Ordering::Relaxed);
-        word >> STATE_BITS == number && matches!(State::of(word), State::Begun | State::Suspended)
+        self.open_number() == Some(number)
     }
 
-    /// The number of the wait that is under way, for those who end whatever the greenlet waits for.
+    /// The number of the wait that is under way.
     pub(crate) fn open_number(&self) -> Option<u64> {
         let word = self.0.load(Ordering::Acquire);
-        matches!(State::of(word), State::Begun | State::Suspended).then_some(word >> STATE_BITS)
+        is_open(word).then_some(word >> NUMBER_SHIFT)
     }
 
-    fn swap(&self, number: u64, from: State, to: State) -> bool {
-        (self.0).compare_exchange(pack(number, from), pack(number, to), Ordering::AcqRel, Ordering::Acquire).is_ok()
+    /// Exchanges the whole word; the state that it had, or what it is instead.
+    #[inline]
+    fn swap(&self, from: u64, to: u64) -> Result<State, u64> {
+        (self.0).compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).map(State::of)
     }
 }
 
@@ -157,7 +222,7 @@ mod tests {
     fn a_wait_ends_once() {
         let word = WaitWord::new();
         let number = word.begin();
-        assert!(word.suspend(number));
+        assert!(word.suspend(number, || true));
         assert_eq!(word.end(number, State::TimedOut), Ended::Asleep);
         assert_eq!(word.end(number, State::Notified), Ended::Stale);
         assert_eq!(word.state(number), State::TimedOut);
@@ -168,7 +233,7 @@ mod tests {
         let word = WaitWord::new();
         let number = word.begin();
         assert_eq!(word.end(number, State::Notified), Ended::Early);
-        assert!(!word.suspend(number));
+        assert!(!word.suspend(number, || true));
         assert!(!word.cancel(number));
     }
 
@@ -203,13 +268,33 @@ mod loom_tests {
             });
             let [notify, time_out, interrupt] = others;
             let (first, second) = (thread::spawn(notify), thread::spawn(time_out));
-            let slept = word.suspend(number);
+            let slept = word.suspend(number, || true);
             let ended = [interrupt(), first.join().unwrap(), second.join().unwrap()];
             let successes = ended.iter().filter(|ended| **ended != Ended::Stale).count();
             assert_eq!(successes, 1);
             // The owner is pushed to a run queue if and only if it has gone to sleep.
             let pushed = ended.contains(&Ended::Asleep);
             assert_eq!(pushed, slept);
+        });
+    }
+
+    #[test]
+    fn no_interrupt_is_slept_through() {
+        loom::model(|| {
+            let word = Arc::new(WaitWord::new());
+            let killer = thread::spawn({
+                let word = Arc::clone(&word);
+                move || word.interrupt()
+            });
+            let notifier = thread::spawn({
+                let word = Arc::clone(&word);
+                move || word.end(1, State::Notified)
+            });
+            let number = word.begin();
+            let sleeps = word.suspend(number, || true);
+            let (woken, ended) = (killer.join().unwrap(), notifier.join().unwrap());
+            // It is pushed once if it sleeps, and never if it runs.
+            assert_eq!(usize::from(woken) + usize::from(ended == Ended::Asleep), usize::from(sleeps));
         });
     }
 
@@ -240,7 +325,7 @@ mod loom_tests {
             });
             let _ = word.cancel(first);
             let second = word.begin();
-            assert!(word.suspend(second));
+            assert!(word.suspend(second, || true));
             assert!(word.is_open(second));
             late.join().unwrap();
             assert!(word.is_open(second));

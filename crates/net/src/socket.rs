@@ -32,6 +32,8 @@ struct Settings {
     read_timeout: Timeout,
     write_timeout: Timeout,
     nonblocking: AtomicBool,
+    /// Receiving was shut down; kept for those sockets of which the kernel does not tell it.
+    receiving_is_shut: AtomicBool,
 }
 
 /// Nanoseconds; 0 for none.
@@ -75,9 +77,9 @@ impl<T: StdSocket> Socket<T> {
         let Socket { io, settings } = self;
         let io = io.into_inner();
         let settings = settings.get();
+        let nonblocking = settings.is_some_and(|settings| settings.nonblocking.load(Ordering::Relaxed));
         {
             let socket = SockRef::from(&io);
-            let nonblocking = settings.is_some_and(|settings| settings.nonblocking.load(Ordering::Relaxed));
             socket.set_nonblocking(nonblocking).expect(MUST_BE_A_DESCRIPTOR);
             if let Some(settings) = settings
                 && T::KIND != Kind::Listener
@@ -106,6 +108,18 @@ impl<T: StdSocket> Socket<T> {
 
     pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
         self.settings().nonblocking.store(nonblocking, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_nonblocking(&self) -> bool {
+        self.settings.get().is_some_and(|settings| settings.nonblocking.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn note_receiving_is_shut(&self) {
+        self.settings().receiving_is_shut.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn receiving_is_shut(&self) -> bool {
+        self.settings.get().is_some_and(|settings| settings.receiving_is_shut.load(Ordering::Relaxed))
     }
 
     pub(crate) fn read_timeout(&self) -> Option<Duration> {

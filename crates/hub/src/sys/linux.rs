@@ -15,8 +15,9 @@ use super::{Event, Interest, WAKE_KEY, check, round_up_to_millis};
 /// up (`EPOLLRDHUP`); otherwise the end of file that came together with the data would never be seen.
 pub(crate) const HANG_UP_IS_TOLD: bool = true;
 
-/// As many events as one system call brings.
-const BATCH: usize = 1024;
+/// As many events as one system call brings. A larger batch saves nothing that could be measured (the call costs as much as one
+/// event more), and all of a batch runs before timers are looked at.
+const BATCH: usize = 64;
 
 /// The operating system's poller, with room for the events of one look.
 pub(crate) struct Poll {
@@ -30,21 +31,22 @@ impl Poll {
         Ok(Poll { poller, events: Box::new([libc::epoll_event { events: 0, u64: 0 }; BATCH]) })
     }
 
-    /// Makes the descriptor through which others wake a sleeping hub, and watches it.
-    pub(crate) fn make_eventfd(&self) -> io::Result<OwnedFd> {
+    /// Makes what others wake a sleeping hub with.
+    pub(crate) fn make_waker(&self) -> io::Result<Waker> {
         // SAFETY: a call with plain integers.
         let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
         // SAFETY: the kernel has just made it for us alone.
         let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
         // Edge-triggered: each write is an event of its own, so that nobody ever has to read it.
         self.control(libc::EPOLL_CTL_ADD, eventfd.as_raw_fd(), libc::EPOLLIN | libc::EPOLLET, WAKE_KEY)?;
-        Ok(eventfd)
+        Ok(Waker { eventfd })
     }
 
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()> {
         let fd = fd.as_raw_fd();
         match self.control(libc::EPOLL_CTL_ADD, fd, flags(interest), key) {
-            // Left behind by a descriptor of that number that was closed while a duplicate stayed open.
+            // Of the same number and file: shared with another owner, or left behind by one that was closed while a
+            // duplicate stayed open.
             Err(err) if err.raw_os_error() == Some(libc::EEXIST) => {
                 self.control(libc::EPOLL_CTL_MOD, fd, flags(interest), key)
             }
@@ -72,7 +74,10 @@ impl Poll {
         static NO_PWAIT2: AtomicBool = AtomicBool::new(false);
         if !NO_PWAIT2.load(Ordering::Relaxed) {
             match self.pwait2(timeout) {
-                Err(err) if err.raw_os_error() == Some(libc::ENOSYS) => NO_PWAIT2.store(true, Ordering::Relaxed),
+                // Not known to the kernel, or (EPERM) to an older list of system calls that a container may make.
+                Err(err) if matches!(err.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+                    NO_PWAIT2.store(true, Ordering::Relaxed);
+                }
                 result => return interrupted_is_empty(result),
             }
         }
@@ -127,11 +132,17 @@ fn interrupted_is_empty(result: io::Result<usize>) -> io::Result<usize> {
     result.or_else(|err| if err.kind() == io::ErrorKind::Interrupted { Ok(0) } else { Err(err) })
 }
 
-/// Wakes whoever polls that eventfd.
-pub(crate) fn ring_eventfd(eventfd: &OwnedFd) {
-    let one = 1_u64;
-    // SAFETY: eight readable bytes. It fails only at 2^64 - 1 unread rings, and then the event is pending already.
-    unsafe { libc::write(eventfd.as_raw_fd(), (&raw const one).cast(), 8) };
+/// Wakes a hub that sleeps in its poller.
+pub(crate) struct Waker {
+    eventfd: OwnedFd,
+}
+
+impl Waker {
+    pub(crate) fn ring(&self) {
+        let one = 1_u64;
+        // SAFETY: eight readable bytes. It fails only at 2^64 - 1 rings, which no machine lives to see.
+        unsafe { libc::write(self.eventfd.as_raw_fd(), (&raw const one).cast(), 8) };
+    }
 }
 
 /// How many threads the process has; `None` if that cannot be told.

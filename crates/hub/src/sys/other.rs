@@ -2,40 +2,33 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use polling::{Events, PollMode, Poller};
 
-use super::{Event, Interest, WAKE_KEY};
+use super::{Event, Interest};
 
 /// `polling` does not tell that the peer has hung up, so only `WouldBlock` says that a socket is empty.
 pub(crate) const HANG_UP_IS_TOLD: bool = false;
 
 /// The operating system's poller, with room for the events of one look.
 pub(crate) struct Poll {
-    poller: Poller,
+    poller: Arc<Poller>,
     events: Events,
     seen: Vec<Event>,
 }
 
 impl Poll {
     pub(crate) fn new() -> io::Result<Poll> {
-        let events = Events::with_capacity(NonZeroUsize::new(1024).expect("not zero"));
-        Ok(Poll { poller: Poller::new()?, events, seen: Vec::new() })
+        let events = Events::with_capacity(NonZeroUsize::new(64).expect("not zero"));
+        Ok(Poll { poller: Arc::new(Poller::new()?), events, seen: Vec::new() })
     }
 
-    /// Makes the descriptor through which others wake a sleeping hub (a socket pair's end), and watches the other end.
-    pub(crate) fn make_eventfd(&self) -> io::Result<OwnedFd> {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        theirs.set_nonblocking(true)?;
-        let ours = OwnedFd::from(ours);
-        let event = polling::Event::readable(WAKE_KEY as usize);
-        // SAFETY: the descriptor is leaked on the next line, so it stays open as long as the poller.
-        unsafe { self.poller.add_with_mode(ours.as_raw_fd(), event, PollMode::Edge) }?;
-        std::mem::forget(ours);
-        Ok(theirs.into())
+    /// Makes what others wake a sleeping hub with.
+    pub(crate) fn make_waker(&self) -> io::Result<Waker> {
+        Ok(Waker { poller: Arc::clone(&self.poller) })
     }
 
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()> {
@@ -85,11 +78,16 @@ fn convert(key: u64, interest: Interest) -> (polling::Event, PollMode) {
     }
 }
 
-/// Wakes whoever polls the other end.
-pub(crate) fn ring_eventfd(eventfd: &OwnedFd) {
-    let byte = [1_u8];
-    // SAFETY: one readable byte. It fails only when the buffer is full of rings, and then the event is pending already.
-    unsafe { libc::write(eventfd.as_raw_fd(), byte.as_ptr().cast(), 1) };
+/// Wakes a hub that sleeps in its poller.
+pub(crate) struct Waker {
+    poller: Arc<Poller>,
+}
+
+impl Waker {
+    pub(crate) fn ring(&self) {
+        // It fails only when a wake-up is pending already.
+        let _ = self.poller.notify();
+    }
 }
 
 /// How many threads the process has; it cannot be told here, so no deadlock is ever raised.

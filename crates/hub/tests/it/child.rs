@@ -48,7 +48,8 @@ pub(crate) fn alone_in_child(name: &str, body: impl FnOnce()) -> Ended {
                 let mut status = 0;
                 // SAFETY: `status` is room for the answer.
                 assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-                let code = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) };
+                let code =
+                    if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) };
                 exit(code);
             }
         }

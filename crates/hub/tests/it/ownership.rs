@@ -105,7 +105,8 @@ fn the_payload_of_a_panic_is_dropped_once() {
         }
     }
     let drops = counter();
-    let panic_with = |payload: Payload| -> JoinHandle<()> { spawn(move || std::panic::resume_unwind(Box::new(payload))) };
+    let panic_with =
+        |payload: Payload| -> JoinHandle<()> { spawn(move || std::panic::resume_unwind(Box::new(payload))) };
     drop(panic_with(Payload(Arc::clone(&drops))));
     yield_now();
     assert_eq!(count(&drops), 1);
@@ -113,7 +114,9 @@ fn the_payload_of_a_panic_is_dropped_once() {
     yield_now();
     drop(late);
     assert_eq!(count(&drops), 2);
-    let Err(JoinError::Panicked(payload)) = panic_with(Payload(Arc::clone(&drops))).join() else { panic!("it panicked") };
+    let Err(JoinError::Panicked(payload)) = panic_with(Payload(Arc::clone(&drops))).join() else {
+        panic!("it panicked")
+    };
     assert_eq!(count(&drops), 2);
     drop(payload);
     assert_eq!(count(&drops), 3);

@@ -37,11 +37,6 @@ pub(crate) fn timed<R>(f: impl FnOnce() -> R) -> (Duration, R) {
     (start.elapsed(), result)
 }
 
-pub(crate) fn median(mut durations: Vec<Duration>) -> Duration {
-    durations.sort_unstable();
-    durations[durations.len() / 2]
-}
-
 /// What the open descriptors of this process refer to.
 #[cfg(target_os = "linux")]
 pub(crate) fn descriptors() -> Vec<String> {

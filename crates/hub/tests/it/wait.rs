@@ -44,9 +44,36 @@ fn a_second_wait_ends_the_first() {
     let (first, waiter) = begin();
     sleep(MS);
     assert!(!waiter.is_waiting() && !waiter.notify());
-    // It is over, so it does not wait; and nobody has notified it.
-    let outcome = catch_unwind(AssertUnwindSafe(|| first.until(Some(Instant::now() + MS))));
-    assert!(outcome.is_ok(), "the documented case panicked");
+    let misused = catch_unwind(AssertUnwindSafe(|| first.until(Some(Instant::now() + MS))));
+    assert!(misused.is_err());
+    // Nothing of it is left.
+    sleep(MS);
+    let (wait, waiter) = begin();
+    assert!(waiter.notify());
+    assert_eq!(wait.until(None), Outcome::Notified);
+}
+
+#[test]
+fn dropping_a_wait_that_is_over_leaves_the_last_one_alone() {
+    let (first, _) = begin();
+    let (second, waiter) = begin();
+    drop(first);
+    assert!(waiter.is_waiting());
+    assert!(waiter.notify());
+    assert_eq!(second.until(None), Outcome::Notified);
+}
+
+#[test]
+fn a_wait_is_of_no_use_to_another_greenlet() {
+    let (wait, waiter) = begin();
+    let other = spawn(move || {
+        let (own, own_waiter) = begin();
+        let misused = catch_unwind(AssertUnwindSafe(|| wait.until(None)));
+        assert!(own_waiter.notify());
+        (misused.is_err(), own.until(None))
+    });
+    assert_eq!(other.join().unwrap(), (true, Outcome::Notified));
+    assert!(!waiter.notify());
 }
 
 #[test]
@@ -108,6 +135,30 @@ fn a_list_that_is_ready_and_notified_at_once_passes_the_notification_on() {
     });
     assert!(first.join().unwrap());
     assert!(next.join().unwrap());
+}
+
+#[test]
+fn a_panic_of_ready_passes_the_notification_on() {
+    let list = Rc::new(WaitList::new());
+    let first = spawn({
+        let list = Rc::clone(&list);
+        move || {
+            list.wait(Reason::new("the test"), None, || {
+                list.notify_one();
+                std::panic::resume_unwind(Box::new(()))
+            })
+        }
+    });
+    let next = spawn({
+        let list = Rc::clone(&list);
+        move || list.wait(Reason::new("the test"), None, || false)
+    });
+    // Not before the next one waits, who is then the only one.
+    yield_now();
+    assert!(first.join().is_err());
+    let notified = list.notify_one();
+    assert!(next.join().unwrap() && notified);
+    assert!(!list.notify_one());
 }
 
 #[test]

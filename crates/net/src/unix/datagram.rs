@@ -127,7 +127,10 @@ impl UnixDatagram {
     ///
     /// If it must wait inside [`no_switch`](greenlet_hub::no_switch()); to unwind when the greenlet is interrupted.
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.0.read_with(|socket| socket.recv_from(buf))
+        self.0.read_with(|socket| match socket.recv_from(buf) {
+            Err(err) if self.is_at_its_end(&err) => Ok((0, SocketAddr::from_pathname("")?)),
+            result => result,
+        })
     }
 
     /// Waits until there is a datagram, and takes it; what does not fit is lost.
@@ -140,7 +143,10 @@ impl UnixDatagram {
     ///
     /// As [`recv_from`](UnixDatagram::recv_from).
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.read_with(|socket| socket.recv(buf))
+        self.0.read_with(|socket| match socket.recv(buf) {
+            Err(err) if self.is_at_its_end(&err) => Ok(0),
+            result => result,
+        })
     }
 
     /// Waits until the receiver's queue has room, and sends a datagram to the socket with that path.
@@ -192,7 +198,16 @@ impl UnixDatagram {
     ///
     /// What shutdown(2) says.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.0.std().shutdown(how)
+        self.0.std().shutdown(how)?;
+        if how != Shutdown::Write {
+            self.0.note_receiving_is_shut();
+        }
+        Ok(())
+    }
+
+    /// After a shutdown, Linux lets a blocking receive return 0, but a non-blocking one (as ours are) `WouldBlock` for ever.
+    fn is_at_its_end(&self, err: &io::Error) -> bool {
+        err.kind() == io::ErrorKind::WouldBlock && self.0.receiving_is_shut() && !self.0.is_nonblocking()
     }
 }
 

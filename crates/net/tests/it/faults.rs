@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{self, SocketAddr};
 use std::process::Command;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use greenlet_hub::{spawn, yield_now};
@@ -97,20 +99,20 @@ fn a_peer_that_never_reads_makes_its_writer_wait_and_nobody_else() {
 #[test]
 fn a_socket_that_is_always_ready_lets_others_run() {
     let (ours, theirs) = tcp_pair();
-    let flood = std::thread::spawn(move || while (&theirs).write(&[0; 65_536]).is_ok() {});
-    let ours = Rc::new(ours);
-    let stream = Rc::clone(&ours);
-    let reader = spawn(move || while (&*stream).read(&mut [0; 1]).unwrap() > 0 {});
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let flood = std::thread::spawn(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            (&theirs).write_all(&[0; 65_536]).unwrap();
+        }
+    });
+    let reader = spawn(move || while (&ours).read(&mut [0; 64]).unwrap() > 0 {});
     for _ in 0..1000 {
         yield_now();
     }
     assert!(!reader.is_finished());
-    ours.shutdown(net::Shutdown::Both).unwrap();
-    drop(ours);
-    let start = Instant::now();
-    // What is in the buffer is still read, a byte at a time.
+    stop.store(true, Ordering::Relaxed);
     reader.join().unwrap();
-    println!("the rest took {:?}", start.elapsed());
     flood.join().unwrap();
 }
 
@@ -175,7 +177,7 @@ fn when_descriptors_run_out_accept_says_so_and_resumes_with_nothing_lost() {
     let listener = TcpListener::bind(ANY).unwrap();
     let addr = listener.local_addr().unwrap();
     let mut clients = Vec::new();
-    // The poller has to be there before the descriptors are gone; and so has one waiting acceptor.
+    // One waits already when the descriptors run out, one comes afterwards: both are told.
     let listener = Rc::new(listener);
     let shared = Rc::clone(&listener);
     let acceptor = spawn(move || shared.accept().map(drop));
@@ -199,36 +201,4 @@ fn when_descriptors_run_out_accept_says_so_and_resumes_with_nothing_lost() {
     }
     listener.set_nonblocking(true).unwrap();
     assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
-}
-
-#[test]
-fn when_descriptors_run_out_a_waiting_acceptor_is_told_and_not_left_waiting() {
-    if std::env::var_os(CHILD).is_none() {
-        return run_in_child("faults::when_descriptors_run_out_a_waiting_acceptor_is_told_and_not_left_waiting", 40);
-    }
-    let listener = TcpListener::bind(ANY).unwrap();
-    let addr = listener.local_addr().unwrap();
-    let (tell, errors) = std::sync::mpsc::channel();
-    spawn(move || {
-        let mut streams = Vec::new();
-        loop {
-            match listener.accept() {
-                Ok((stream, _)) => streams.push(stream),
-                Err(err) => {
-                    tell.send(err.raw_os_error()).unwrap();
-                    // As a server does: it lets go of some, and goes on.
-                    streams.clear();
-                }
-            }
-        }
-    });
-    let mut clients = Vec::new();
-    for _ in 0..200 {
-        match net::TcpStream::connect(addr) {
-            Ok(client) => clients.push(client),
-            Err(_) => clients.truncate(1),
-        }
-        yield_now();
-    }
-    assert_eq!(errors.recv().unwrap(), Some(libc::EMFILE));
 }

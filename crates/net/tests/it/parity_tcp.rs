@@ -239,12 +239,12 @@ in_both_worlds! {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().unwrap();
         (&client).write_all(b"ab").unwrap();
-        (&client).write_vectored(&[IoSlice::new(b"cd")]).unwrap();
+        assert_eq!((&client).write_vectored(&[IoSlice::new(b"cd")]).unwrap(), 2);
         (&client).flush().unwrap();
         let mut buf = [0; 2];
         (&server).read_exact(&mut buf).unwrap();
         assert_eq!(&buf, b"ab");
-        (&server).read_vectored(&mut [IoSliceMut::new(&mut buf)]).unwrap();
+        assert_eq!((&server).read_vectored(&mut [IoSliceMut::new(&mut buf)]).unwrap(), 2);
         assert_eq!(&buf, b"cd");
     }
 

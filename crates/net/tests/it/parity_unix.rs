@@ -127,7 +127,7 @@ in_both_worlds! {
             two.read_exact(&mut buf).unwrap();
             two.write_all(&buf).unwrap();
         });
-        one.write_vectored(&[IoSlice::new(b"a"), IoSlice::new(b"bc")]).unwrap();
+        assert_eq!(one.write_vectored(&[IoSlice::new(b"a"), IoSlice::new(b"bc")]).unwrap(), 3);
         let (mut head, mut tail) = ([0; 1], [0; 8]);
         echo.join().unwrap();
         assert_eq!(one.read_vectored(&mut [IoSliceMut::new(&mut head), IoSliceMut::new(&mut tail)]).unwrap(), 3);
@@ -221,6 +221,20 @@ in_both_worlds! {
         two.shutdown(Shutdown::Both).unwrap();
         assert_eq!(one.send(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
         assert!(format!("{one:?}").starts_with("UnixDatagram"));
+    }
+
+    fn after_shutting_down_receiving_there_is_nothing_to_wait_for() {
+        let (one, two) = UnixDatagram::pair().unwrap();
+        let clone = one.try_clone().unwrap();
+        let receiver = spawn(move || (one.recv(&mut [0; 8]), one));
+        clone.shutdown(Shutdown::Read).unwrap();
+        let (result, one) = receiver.join().unwrap();
+        assert_eq!(result.unwrap(), 0);
+        let (len, from) = one.recv_from(&mut [0; 8]).unwrap();
+        assert!(len == 0 && from.is_unnamed());
+        assert_eq!(two.send(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
+        one.set_nonblocking(true).unwrap();
+        assert_eq!(one.recv(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
     }
 
     fn listeners_have_modes_and_clones() {

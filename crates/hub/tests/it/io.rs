@@ -1,0 +1,655 @@
+//! `Io`: descriptors that stay registered, and the readiness that is remembered of them.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use greenlet_hub::{Io, JoinHandle, Kind, joinall, spawn, wait_readable_timeout, wait_writable_timeout, yield_now};
+
+use crate::child::in_child;
+use crate::support::{HANG, Trace, timed};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn pair() -> (Io<UnixStream>, Io<UnixStream>) {
+    let (near, far) = UnixStream::pair().unwrap();
+    (Io::new(near, Kind::Stream).unwrap(), Io::new(far, Kind::Stream).unwrap())
+}
+
+/// One read of up to `len` bytes.
+fn read(io: &Io<UnixStream>, len: usize, timeout: Option<Duration>) -> io::Result<Vec<u8>> {
+    let mut buf = vec![0; len];
+    let read = io.read_some_with(len, timeout, |mut stream| stream.read(&mut buf))?;
+    buf.truncate(read);
+    Ok(buf)
+}
+
+fn write(io: &Io<UnixStream>, bytes: &[u8]) -> io::Result<usize> {
+    io.write_some_with(bytes.len(), Some(HANG), |mut stream| stream.write(bytes))
+}
+
+/// Has it registered, by a wait that finds nothing.
+fn register(io: &Io<UnixStream>) {
+    assert_eq!(read(io, 1, Some(Duration::ZERO)).unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_read_waits_for_data_and_for_the_end() {
+    let (near, far) = pair();
+    let reader = spawn(move || {
+        let words: Vec<Vec<u8>> = (0..3).map(|_| read(&far, 16, Some(HANG)).unwrap()).collect();
+        words
+    });
+    for word in ["one", "two"] {
+        yield_now();
+        yield_now();
+        write(&near, word.as_bytes()).unwrap();
+        crate::support::work(MS);
+        greenlet_hub::sleep(MS);
+    }
+    drop(near);
+    assert_eq!(reader.join().unwrap(), [b"one".to_vec(), b"two".to_vec(), vec![]]);
+}
+
+#[test]
+fn data_and_end_that_come_together_for_a_waiting_reader_are_both_seen() {
+    let (near, far) = pair();
+    let reader = spawn(move || [read(&far, 64, Some(HANG)).unwrap(), read(&far, 64, Some(HANG)).unwrap()]);
+    yield_now();
+    write(&near, b"last words").unwrap();
+    near.get_ref().shutdown(Shutdown::Write).unwrap();
+    assert_eq!(reader.join().unwrap(), [b"last words".to_vec(), vec![]]);
+}
+
+#[test]
+fn data_and_end_in_one_tcp_segment_before_the_first_wait_are_both_seen() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for registered in [false, true] {
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let server = Io::new(listener.accept().unwrap().0, Kind::Stream).unwrap();
+        let mut buf = [0; 1024];
+        let mut read = |timeout| server.read_some_with(1024, timeout, |mut stream| stream.read(&mut buf));
+        if registered {
+            assert_eq!(read(Some(Duration::ZERO)).unwrap_err().kind(), ErrorKind::WouldBlock);
+        }
+        client.write_all(b"last words").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read(Some(HANG)).unwrap(), 10);
+        assert_eq!(read(Some(HANG)).unwrap(), 0);
+        assert_eq!(read(Some(HANG)).unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_short_read_forgets_no_later_data() {
+    let (near, far) = pair();
+    register(&far);
+    for round in 0..200_u8 {
+        // Sometimes there is more than one message before a read, and sometimes none.
+        for _ in 0..round % 3 {
+            write(&near, &[round]).unwrap();
+        }
+        if round % 3 == 0 {
+            let writer = spawn({
+                let stream = near.get_ref().try_clone().unwrap();
+                move || (&stream).write(&[round]).unwrap()
+            });
+            assert_eq!(read(&far, 64, Some(HANG)).unwrap(), [round]);
+            writer.join().unwrap();
+        } else {
+            let expected = vec![round; usize::from(round % 3)];
+            assert_eq!(read(&far, 64, Some(HANG)).unwrap(), expected);
+        }
+    }
+}
+
+#[test]
+fn a_read_that_fills_its_buffer_leaves_the_rest_for_the_next() {
+    let (near, far) = pair();
+    register(&far);
+    write(&near, b"0123456789").unwrap();
+    for expected in ["012", "345", "678", "9"] {
+        assert_eq!(read(&far, 3, Some(HANG)).unwrap(), expected.as_bytes());
+    }
+    register(&far);
+}
+
+#[test]
+fn a_read_into_an_empty_buffer_changes_nothing() {
+    let (near, far) = pair();
+    register(&far);
+    write(&near, b"x").unwrap();
+    assert_eq!(read(&far, 1, Some(HANG)).unwrap(), b"x");
+    write(&near, b"y").unwrap();
+    drop(read(&far, 0, Some(HANG)).unwrap());
+    assert_eq!(read(&far, 1, Some(HANG)).unwrap(), b"y");
+}
+
+#[test]
+fn a_peek_takes_nothing_away() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let server = Io::new(listener.accept().unwrap().0, Kind::Stream).unwrap();
+    let peek = || server.read_with(Some(HANG), |stream| stream.peek(&mut [0; 64]));
+    let writer = spawn(move || client.write_all(b"words").map(|()| client));
+    for _ in 0..3 {
+        assert_eq!(peek().unwrap(), 5);
+    }
+    assert_eq!(server.read_some_with(64, Some(HANG), |mut stream| stream.read(&mut [0; 64])).unwrap(), 5);
+    drop(writer.join().unwrap().unwrap());
+    assert_eq!(peek().unwrap(), 0);
+}
+
+#[test]
+fn a_timeout_is_a_would_block_and_harms_nothing() {
+    let (near, far) = pair();
+    for _ in 0..3 {
+        let (took, failed) = timed(|| read(&far, 8, Some(5 * MS)));
+        assert_eq!(failed.unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert!(took >= 5 * MS && took < HANG);
+    }
+    write(&near, b"x").unwrap();
+    assert_eq!(read(&far, 8, Some(HANG)).unwrap(), b"x");
+}
+
+#[test]
+fn a_full_stream_is_waited_for() {
+    let (near, far) = pair();
+    let written = spawn(move || {
+        let mut written = 0;
+        while written < 4_000_000 {
+            written += near.write_some_with(100_000, Some(HANG), |mut stream| stream.write(&[1; 100_000])).unwrap();
+        }
+        drop(near);
+        written
+    });
+    let mut seen = 0;
+    loop {
+        let read = read(&far, 70_000, Some(HANG)).unwrap().len();
+        if read == 0 {
+            break;
+        }
+        seen += read;
+    }
+    assert_eq!(written.join().unwrap(), seen);
+}
+
+#[test]
+fn a_peer_that_is_gone_is_an_error_for_a_waiting_writer() {
+    let (near, far) = pair();
+    let writer = spawn(move || {
+        loop {
+            match near.write_some_with(65_536, Some(HANG), |mut stream| stream.write(&[0; 65_536])) {
+                Ok(_) => {}
+                Err(err) => return err.kind(),
+            }
+        }
+    });
+    yield_now();
+    drop(far);
+    assert_eq!(writer.join().unwrap(), ErrorKind::BrokenPipe);
+}
+
+#[test]
+fn a_second_reader_of_a_stream_is_told_by_name() {
+    let (near, far) = pair();
+    let (near, far) = (Rc::new(near), Rc::new(far));
+    let first = spawn({
+        let far = Rc::clone(&far);
+        move || read(&far, 8, Some(HANG)).unwrap()
+    });
+    yield_now();
+    let err = read(&far, 8, Some(HANG)).unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ResourceBusy);
+    assert!(err.to_string().contains("reading"), "{err}");
+    // One who writes is fine meanwhile.
+    write(&far, b"y").unwrap();
+    write(&near, b"x").unwrap();
+    assert_eq!(first.join().unwrap(), b"x");
+    assert_eq!(read(&near, 8, Some(HANG)).unwrap(), b"y");
+    // And the next reader is the only one.
+    register(&far);
+}
+
+#[test]
+fn shutting_down_ends_a_wait_at_once() {
+    let (near, far) = pair();
+    let far = Rc::new(far);
+    let reader = spawn({
+        let far = Rc::clone(&far);
+        move || read(&far, 8, Some(HANG)).unwrap()
+    });
+    yield_now();
+    far.get_ref().shutdown(Shutdown::Both).unwrap();
+    assert!(reader.join().unwrap().is_empty());
+    drop(near);
+}
+
+#[test]
+fn two_datagrams_before_the_first_wait_are_both_seen() {
+    for registered in [false, true] {
+        let (near, far) = UnixDatagram::pair().unwrap();
+        let far = Io::new(far, Kind::Datagram).unwrap();
+        let receive = |timeout| far.read_with(timeout, |socket| socket.recv(&mut [0; 64]));
+        if registered {
+            assert_eq!(receive(Some(Duration::ZERO)).unwrap_err().kind(), ErrorKind::WouldBlock);
+        }
+        near.send(b"one").unwrap();
+        near.send(b"three").unwrap();
+        assert_eq!(receive(Some(HANG)).unwrap(), 3);
+        assert_eq!(receive(Some(HANG)).unwrap(), 5);
+        assert_eq!(receive(Some(Duration::ZERO)).unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+}
+
+/// Greenlets that receive one datagram each, in this order.
+fn receivers(
+    io: &Rc<Io<UdpSocket>>,
+    trace: &Trace,
+    numbers: std::ops::Range<u32>,
+) -> Vec<JoinHandle<io::Result<usize>>> {
+    let receive = |number| {
+        let (io, trace) = (Rc::clone(io), trace.clone());
+        spawn(move || {
+            let received = io.read_with(Some(HANG), |socket| socket.recv(&mut [0; 64]));
+            trace.note(number);
+            received
+        })
+    };
+    numbers.map(receive).collect()
+}
+
+#[test]
+fn those_who_wait_for_datagrams_are_served_in_order() {
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addr = receiver.local_addr().unwrap();
+    let (io, trace) = (Rc::new(Io::new(receiver, Kind::Datagram).unwrap()), Trace::default());
+    let greenlets = receivers(&io, &trace, 0..6);
+    yield_now();
+    // Some come together, some alone.
+    for together in [3, 1, 2] {
+        for _ in 0..together {
+            sender.send_to(b"x", addr).unwrap();
+        }
+        greenlet_hub::sleep(MS);
+    }
+    joinall(greenlets).into_iter().for_each(|received| assert_eq!(received.unwrap().unwrap(), 1));
+    assert_eq!(trace.take(), "0 1 2 3 4 5");
+}
+
+#[test]
+fn a_receiver_that_gave_up_swallows_no_datagram() {
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addr = receiver.local_addr().unwrap();
+    let (io, trace) = (Rc::new(Io::new(receiver, Kind::Datagram).unwrap()), Trace::default());
+    let gives_up = spawn({
+        let io = Rc::clone(&io);
+        move || io.read_with(Some(2 * MS), |socket| socket.recv(&mut [0; 64])).is_err()
+    });
+    yield_now();
+    let stays = receivers(&io, &trace, 0..1);
+    yield_now();
+    // The one has timed out and the datagram is there before either runs again.
+    crate::support::work(4 * MS);
+    assert!(gives_up.join().unwrap());
+    sender.send_to(b"x", addr).unwrap();
+    assert_eq!(joinall(stays).remove(0).unwrap().unwrap(), 1);
+}
+
+/// In the panic hook the thread waits alone, so that a deadline and a datagram come before anybody can run.
+#[test]
+fn a_datagram_for_one_who_has_just_given_up_goes_to_the_next() {
+    let ended = in_child("io::a_datagram_for_one_who_has_just_given_up_goes_to_the_next", || {
+        let (near, far) = UnixDatagram::pair().unwrap();
+        std::panic::set_hook(Box::new(move |_| {
+            greenlet_hub::sleep(10 * MS);
+            near.send(b"x").unwrap();
+            greenlet_hub::sleep(10 * MS);
+        }));
+        let io = Rc::new(Io::new(far, Kind::Datagram).unwrap());
+        let receive = |timeout| {
+            let io = Rc::clone(&io);
+            spawn(move || io.read_with(Some(timeout), |socket| socket.recv(&mut [0; 8])))
+        };
+        let (first, second) = (receive(5 * MS), receive(HANG));
+        yield_now();
+        assert!(std::panic::catch_unwind(|| panic!("waits in the hook")).is_err());
+        drop(std::panic::take_hook());
+        let (took, received) = timed(|| second.join().unwrap());
+        assert!(received.is_ok() && took < HANG / 2, "{received:?} after {took:?}");
+        assert!(first.join().unwrap().is_err());
+    });
+    ended.check();
+}
+
+#[test]
+fn those_who_accept_are_served_in_order() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (io, trace) = (Rc::new(Io::new(listener, Kind::Listener).unwrap()), Trace::default());
+    let accept = |number| {
+        let (io, trace) = (Rc::clone(&io), trace.clone());
+        spawn(move || {
+            let accepted = io.read_with(Some(HANG), |listener| listener.accept());
+            trace.note(number);
+            accepted.map(drop)
+        })
+    };
+    let greenlets: Vec<_> = (0..6).map(accept).collect();
+    yield_now();
+    let clients: Vec<_> = (0..6).map(|_| TcpStream::connect(addr).unwrap()).collect();
+    joinall(greenlets).into_iter().for_each(|accepted| accepted.unwrap().unwrap());
+    assert_eq!(trace.take(), "0 1 2 3 4 5");
+    assert_eq!(clients.len(), 6);
+    // Nobody accepts, and the loop does not spin; then somebody does.
+    let late = TcpStream::connect(addr).unwrap();
+    greenlet_hub::sleep(2 * MS);
+    assert!(io.read_with(Some(HANG), |listener| listener.accept()).is_ok());
+    let none = io.read_with(Some(MS), |listener| listener.accept());
+    assert_eq!(none.unwrap_err().kind(), ErrorKind::WouldBlock);
+    drop(late);
+}
+
+#[test]
+fn a_borrower_and_its_owner_wait_for_the_same_descriptor() {
+    // The owner registers first, the borrower joins in.
+    let (near, far) = pair();
+    register(&far);
+    let far = Rc::new(far);
+    let borrower = spawn({
+        let far = Rc::clone(&far);
+        move || wait_readable_timeout(&*far, HANG).unwrap()
+    });
+    yield_now();
+    write(&near, b"x").unwrap();
+    assert!(borrower.join().unwrap());
+    assert_eq!(read(&far, 8, Some(HANG)).unwrap(), b"x");
+    register(&far);
+    // What is ready is told to a borrower though the slot tells changes only.
+    write(&near, b"y").unwrap();
+    greenlet_hub::sleep(MS);
+    assert!(wait_readable_timeout(&*far, HANG).unwrap());
+    assert!(wait_readable_timeout(&*far, HANG).unwrap());
+    assert!(wait_writable_timeout(&*far, HANG).unwrap());
+}
+
+#[test]
+fn a_borrower_that_comes_before_its_owner_is_woken_too() {
+    let (near, far) = pair();
+    let far = Rc::new(far);
+    let borrower = spawn({
+        let far = Rc::clone(&far);
+        move || timed(|| wait_readable_timeout(&*far, HANG).unwrap())
+    });
+    yield_now();
+    let owner = spawn({
+        let far = Rc::clone(&far);
+        // It looks and leaves the data, so that both see it.
+        move || {
+            let mut looks = 0;
+            far.read_with(Some(HANG), |stream| {
+                looks += 1;
+                wait_for_bytes(stream)
+            })
+        }
+    });
+    yield_now();
+    write(&near, b"x").unwrap();
+    assert!(owner.join().unwrap().is_ok());
+    let (took, ready) = borrower.join().unwrap();
+    assert!(ready && took < HANG / 2, "{ready} after {took:?}");
+}
+
+#[test]
+fn two_owners_of_one_descriptor_are_both_woken() {
+    let (near, far) = UnixStream::pair().unwrap();
+    far.set_nonblocking(true).unwrap();
+    let far = Rc::new(far);
+    let owner = |kind| {
+        let far = Rc::clone(&far);
+        spawn(move || {
+            let io = Io::from_nonblocking(&*far, kind);
+            io.read_with(Some(HANG), |stream| wait_for_bytes(stream)).map(|()| io.as_fd().as_raw_fd())
+        })
+    };
+    let owners = [owner(Kind::Stream), owner(Kind::Datagram), owner(Kind::Listener)];
+    yield_now();
+    let (took, all) = timed(|| {
+        (&near).write_all(b"x").unwrap();
+        joinall(owners)
+    });
+    assert!(all.into_iter().all(|seen| seen.unwrap().is_ok()) && took < HANG / 2, "{took:?}");
+}
+
+#[test]
+fn an_owner_that_ends_leaves_another_of_the_same_descriptor_registered() {
+    let (near, far) = UnixStream::pair().unwrap();
+    far.set_nonblocking(true).unwrap();
+    let (first, second) = (Io::from_nonblocking(&far, Kind::Stream), Io::from_nonblocking(&far, Kind::Stream));
+    let read =
+        |io: &Io<&UnixStream>, timeout| io.read_some_with(8, Some(timeout), |stream| (&**stream).read(&mut [0; 8]));
+    assert!(read(&first, Duration::ZERO).is_err());
+    assert!(read(&second, Duration::ZERO).is_err());
+    first.into_inner();
+    let writer = spawn(move || {
+        (&near).write_all(b"x").unwrap();
+        near
+    });
+    let (took, seen) = timed(|| read(&second, HANG));
+    assert!(seen.is_ok() && took < HANG / 2, "{seen:?} after {took:?}");
+    drop(writer.join().unwrap());
+}
+
+#[test]
+fn a_borrower_of_what_is_ready_lets_the_others_run() {
+    let (near, far) = pair();
+    register(&far);
+    write(&near, b"x").unwrap();
+    let turns = Rc::new(std::cell::Cell::new(0));
+    let yielder = spawn({
+        let turns = Rc::clone(&turns);
+        move || {
+            for turn in 0..10 {
+                turns.set(turn);
+                yield_now();
+            }
+        }
+    });
+    let mut rounds = 0;
+    while !yielder.is_finished() && rounds < 10_000 {
+        assert!(wait_readable_timeout(&far, HANG).unwrap());
+        rounds += 1;
+    }
+    assert!(yielder.is_finished(), "{} turns in {rounds} waits", turns.get());
+}
+
+/// `WouldBlock` unless there is something to read, which is left there.
+fn wait_for_bytes(stream: &UnixStream) -> io::Result<()> {
+    let mut byte = 0_u8;
+    // SAFETY: room for one byte.
+    let seen =
+        unsafe { libc::recv(stream.as_raw_fd(), (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
+    if seen == 1 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[test]
+fn a_borrower_that_gives_up_does_not_take_its_owners_registration_away() {
+    let (near, far) = pair();
+    let far = Rc::new(far);
+    let borrower = spawn({
+        let far = Rc::clone(&far);
+        move || wait_readable_timeout(&*far, 2 * MS).unwrap()
+    });
+    yield_now();
+    let owner = spawn({
+        let far = Rc::clone(&far);
+        move || timed(|| read(&far, 8, Some(HANG)))
+    });
+    yield_now();
+    assert!(!borrower.join().unwrap());
+    write(&near, b"x").unwrap();
+    let (took, data) = owner.join().unwrap();
+    assert!(data.is_ok() && took < HANG / 2, "{data:?} after {took:?}");
+}
+
+#[test]
+fn regular_files_never_wait() {
+    let file = Io::new(File::open(std::env::current_exe().unwrap()).unwrap(), Kind::Datagram).unwrap();
+    let mut buf = [0; 4];
+    assert_eq!(file.read_with(None, |mut file| file.read(&mut buf)).unwrap(), 4);
+    assert_eq!(&buf, b"\x7fELF");
+    assert!(file.wait_writable(None).unwrap());
+}
+
+#[test]
+fn it_is_used_on_two_hubs_in_turn() {
+    let (near, far) = pair();
+    let far = Arc::new(far);
+    register(&far);
+    let (send, receive) = mpsc::channel::<()>();
+    let other = thread::spawn({
+        let far = Arc::clone(&far);
+        move || {
+            // Registered here as well, by a wait.
+            let word = read(&far, 8, Some(HANG)).unwrap();
+            receive.recv().unwrap();
+            (word, read(&far, 8, Some(HANG)).unwrap())
+        }
+    });
+    greenlet_hub::sleep(2 * MS);
+    write(&near, b"there").unwrap();
+    // The other has it, sooner or later; meanwhile nobody else reads.
+    send.send(()).unwrap();
+    write(&near, b"again").unwrap();
+    let (first, second) = other.join().unwrap();
+    assert_eq!([first, second].concat().len() + drain(&far), 10);
+    write(&near, b"here").unwrap();
+    assert_eq!(read(&far, 8, Some(HANG)).unwrap(), b"here");
+    assert_eq!(Arc::strong_count(&far), 1);
+}
+
+fn drain(io: &Io<UnixStream>) -> usize {
+    read(io, 64, Some(2 * MS)).map_or(0, |bytes| bytes.len())
+}
+
+#[test]
+fn it_is_read_on_one_hub_and_written_on_another() {
+    let (near, far) = pair();
+    let near = Arc::new(near);
+    let writer = thread::spawn({
+        let near = Arc::clone(&near);
+        move || {
+            for _ in 0..2_000 {
+                let mut left = 1000;
+                while left > 0 {
+                    left -=
+                        near.write_some_with(left, Some(HANG), |mut stream| stream.write(&[7; 1000][..left])).unwrap();
+                }
+            }
+        }
+    });
+    let echo = thread::spawn(move || {
+        let mut left = 2_000_000;
+        while left > 0 {
+            let bytes = read(&far, 4096, Some(HANG)).unwrap();
+            left -= bytes.len();
+            let mut bytes = &bytes[..];
+            while !bytes.is_empty() {
+                bytes = &bytes[write(&far, bytes).unwrap()..];
+            }
+        }
+        far
+    });
+    let mut seen = 0;
+    while seen < 2_000_000 {
+        seen += read(&near, 4096, Some(HANG)).unwrap().len();
+    }
+    writer.join().unwrap();
+    drop(echo.join().unwrap());
+}
+
+#[test]
+fn one_that_is_dropped_on_another_thread_leaves_nothing_to_mix_up() {
+    for _ in 0..300 {
+        let (near, far) = pair();
+        register(&far);
+        // It is closed there, and its number is free for the next.
+        thread::spawn(move || drop(far)).join().unwrap();
+        let (peer, next) = pair();
+        register(&next);
+        let reader = spawn(move || read(&next, 8, Some(HANG)).unwrap());
+        yield_now();
+        drop(near);
+        write(&peer, b"x").unwrap();
+        assert_eq!(reader.join().unwrap(), b"x");
+    }
+}
+
+#[test]
+fn a_number_that_is_used_again_is_another_descriptor() {
+    for round in 0..300_u32 {
+        let (near, far) = pair();
+        register(&far);
+        write(&near, b"for the old one").unwrap();
+        drop(far);
+        let (peer, next) = pair();
+        if round % 2 == 0 {
+            register(&next);
+        }
+        assert!(!wait_readable_timeout(&next, Duration::ZERO).unwrap());
+        write(&peer, b"new").unwrap();
+        assert_eq!(read(&next, 64, Some(HANG)).unwrap(), b"new");
+    }
+}
+
+#[test]
+fn what_is_taken_out_can_be_put_in_again() {
+    let (near, mut far) = pair();
+    for _ in 0..10 {
+        register(&far);
+        let stream = far.into_inner();
+        assert!(!wait_readable_timeout(&stream, Duration::ZERO).unwrap());
+        far = Io::from_nonblocking(stream, Kind::Stream);
+        write(&near, b"x").unwrap();
+        assert_eq!(read(&far, 8, Some(HANG)).unwrap(), b"x");
+    }
+}
+
+#[test]
+fn duplicates_are_registered_by_themselves() {
+    let (near, far) = pair();
+    let duplicate = Io::from_nonblocking(far.get_ref().try_clone().unwrap(), Kind::Stream);
+    far.mark_duplicated();
+    duplicate.mark_duplicated();
+    register(&far);
+    register(&duplicate);
+    drop(far);
+    let reader = spawn(move || (read(&duplicate, 8, Some(HANG)).unwrap(), duplicate));
+    yield_now();
+    write(&near, b"x").unwrap();
+    let (bytes, duplicate) = reader.join().unwrap();
+    assert_eq!(bytes, b"x");
+    let third = Io::from_nonblocking(duplicate.get_ref().try_clone().unwrap(), Kind::Stream);
+    third.mark_duplicated();
+    drop(duplicate);
+    register(&third);
+    write(&near, b"y").unwrap();
+    assert_eq!(read(&third, 8, Some(HANG)).unwrap(), b"y");
+}
+
+#[test]
+fn errors_of_the_call_are_given_as_they_are() {
+    let (near, _far) = pair();
+    let failed = near.read_with(None, |_| io::Result::<()>::Err(io::Error::from_raw_os_error(libc::ENOTCONN)));
+    assert_eq!(failed.unwrap_err().raw_os_error(), Some(libc::ENOTCONN));
+    assert!(format!("{near:?}").starts_with("Io(UnixStream"));
+    assert_eq!(near.as_fd().as_raw_fd(), near.get_ref().as_raw_fd());
+}

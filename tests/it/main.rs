@@ -1,0 +1,9 @@
+//! Tests of the whole: the examples as programs of their own, real clients, and hubs that talk to each other.
+
+mod bad_clients;
+mod command_lines;
+mod descriptors;
+mod panics;
+mod real_clients;
+mod support;
+mod two_hubs;
