@@ -185,6 +185,10 @@ impl<T: AsFd> Io<T> {
     ) -> io::Result<R> {
         Hub::with(|hub| {
             hub.spend_budget();
+            if self.registrations.kind == Kind::Listener {
+                // Made before anything is accepted: with no descriptors left, this is what fails, and loses nothing.
+                hub.poller()?;
+            }
             let mut deadline = None;
             let mut woken: Option<PassOn<'_>> = None;
             loop {
@@ -213,7 +217,9 @@ impl<T: AsFd> Io<T> {
                 // The clock is read only by a call that has to wait.
                 let deadline = *deadline.get_or_insert_with(|| timeout.map(deadline_after));
                 match self.wait(hub, direction, deadline, woken.is_some())? {
-                    Some(key) => woken = Some(PassOn { hub, key, direction }),
+                    // One for all wake-ups of this call, so that it wakes one other: two would change places.
+                    Some(key) if woken.is_none() => woken = Some(PassOn { hub, key, direction }),
+                    Some(_) => {}
                     None => return Err(io::Error::from_raw_os_error(libc::EAGAIN)),
                 }
             }

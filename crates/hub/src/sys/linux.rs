@@ -98,7 +98,8 @@ impl Poll {
         let (epoll, events) = (self.poller.as_fd().as_raw_fd(), self.events.as_mut_ptr());
         let no_mask = std::ptr::null::<libc::sigset_t>();
         // SAFETY: `events` has room for `BATCH` events, `timeout` is null or outlives the call, a null mask is allowed.
-        let count = unsafe { libc::syscall(libc::SYS_epoll_pwait2, epoll, events, BATCH as i32, timeout, no_mask, 8) };
+        let count =
+            unsafe { libc::syscall(libc::SYS_epoll_pwait2, epoll, events, BATCH as i32, timeout, no_mask, 8_usize) };
         check(count as i32).map(|count| count as usize)
     }
 

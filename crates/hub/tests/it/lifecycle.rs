@@ -263,8 +263,9 @@ fn greenlets_that_waited_leave_no_memory_behind() {
                 let list = Rc::clone(&list);
                 spawn(move || {
                     let past = std::time::Instant::now();
-                    let waits =
-                        || list.wait(Reason::new("nothing"), (number % 2 == 0).then_some(past), || number % 2 == 1);
+                    let waits = || {
+                        list.wait(Reason::new("nothing"), number.is_multiple_of(2).then_some(past), || number % 2 == 1)
+                    };
                     (waits(), [0_u64; 32])
                 })
             };

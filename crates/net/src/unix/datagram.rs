@@ -194,6 +194,9 @@ impl UnixDatagram {
 
     /// Shuts one or both directions down, which ends the waits of other greenlets in them at once. Never switches.
     ///
+    /// Of a socket that was shut down for reading through a handle which is not ours (in another process), greenlets that wait
+    /// to receive do not learn: the kernel tells it to blocking calls only.
+    ///
     /// # Errors
     ///
     /// What shutdown(2) says.
