@@ -3,13 +3,12 @@
 
 use std::cell::RefCell;
 use std::fmt::Display;
-use std::net::SocketAddr;
 use std::process::exit;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use std::{io, iter};
 
-use greenlet::net::{TcpListener, TcpStream};
+use greenlet::net::{ListenOptions, SocketAddr, TcpListener, TcpStream};
 use greenlet::{joinall, sleep, spawn};
 use hdrhistogram::Histogram;
 use indicatif::{HumanCount, ProgressBar};
@@ -78,7 +77,9 @@ pub(crate) fn descriptors(needed: usize) {
 
 /// Listens and says where, or ends the program.
 pub(crate) fn listen(addr: &str) -> TcpListener {
-    let listener = TcpListener::bind(addr).and_then(|listener| Ok((listener.local_addr()?, listener)));
+    // Of std's backlog of 128 a burst of clients runs out, and whoever is dropped then tries again only after a second.
+    let options = ListenOptions::new().backlog(4096);
+    let listener = TcpListener::bind_with(addr, &options).and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (addr, listener) = listener.unwrap_or_else(|err| fail(1, format_args!("cannot listen on {addr}: {err}")));
     println!("listening on {addr}");
     listener
@@ -93,6 +94,7 @@ pub(crate) fn connections(listener: &TcpListener) -> impl Iterator<Item = (TcpSt
             pauses = self::pauses();
             Some(connection)
         }
+        Err(err) if err.kind() == io::ErrorKind::ConnectionAborted => None, // the client's affair
         Err(err) => {
             let pause = pauses.next()?;
             eprintln!("cannot accept: {err}; trying again in {pause:?}");

@@ -19,6 +19,7 @@ pub(crate) const ALL: &[Column] = &[
     greenlet::COLUMN,
     corosensei::COLUMN,
     raw_epoll::COLUMN,
+    raw_epoll::SHARED,
     tokio::COLUMN,
     may::COLUMN,
     threads::COLUMN,

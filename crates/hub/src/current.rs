@@ -31,15 +31,18 @@ impl Drop for Owner {
 }
 
 impl Hub {
-    /// Calls `f` with this thread's hub, which is made if there is none.
+    /// This thread's hub, which is made if there is none. Not to be kept beyond the call that asks.
+    ///
+    /// Not a function that takes a closure: that would be a frame between a greenlet's code and its suspension.
     #[inline(always)]
-    pub(crate) fn with<R>(f: impl FnOnce(&Hub) -> R) -> R {
+    pub(crate) fn here<'a>() -> &'a Hub {
         let mut hub = HUB.get();
         if hub.is_null() {
             hub = make();
         }
-        // SAFETY: the pointer is set as long as the hub lives, which is until the thread's stack has returned.
-        f(unsafe { &*hub })
+        // SAFETY: the hub lives until its thread's stack has returned from all calls; and it never leaves the thread, nor does
+        // a reference to it, since it is not `Sync`.
+        unsafe { &*hub }
     }
 
     /// Calls `f` with this thread's hub, if it has one.

@@ -60,14 +60,15 @@ fn spawn_with<T: 'static>(
     f: impl FnOnce() -> T + 'static,
 ) -> JoinHandle<T> {
     let spawned_at = Location::caller();
-    let block = Hub::with(|hub| {
+    let block = {
+        let hub = Hub::here();
         let block = Block::allocate(f, &hub.memory, hub.shared(), hub.next_id(), spawned_at, options);
         match start {
             None => hub.push_ready(block.hub_ref()),
             Some(deadline) => drop(hub.arm(deadline, Timed { block: block.hub_ref(), number: 0 })),
         }
         block
-    });
+    };
     JoinHandle { greenlet: Greenlet { block }, marker: PhantomData }
 }
 
@@ -101,7 +102,8 @@ pub fn joinall<T>(handles: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<Resul
 /// assert_eq!(greenlet.join().unwrap(), id);
 /// ```
 pub fn current() -> Greenlet {
-    Hub::with(|hub| Greenlet { block: BlockRef::from_hub(&hub.current()) })
+    let hub = Hub::here();
+    Greenlet { block: BlockRef::from_hub(&hub.current()) }
 }
 
 /// A greenlet's handle that knows nothing of its result: for asking, and for waiting for its end from any thread.

@@ -23,7 +23,7 @@ pub struct Handle {
 impl Handle {
     /// The hub of this thread, which is made if there is none.
     pub fn current() -> Handle {
-        Hub::with(|hub| Handle { id: hub.id() })
+        Handle { id: Hub::here().id() }
     }
 
     /// A number that no other hub of this process has had.

@@ -171,7 +171,7 @@ impl<T: AsFd> Io<T> {
     ///
     /// As [`read_with`](Io::read_with).
     pub fn wait_writable(&self, timeout: Option<Duration>) -> io::Result<bool> {
-        Hub::with(|hub| Ok(self.wait(hub, Direction::Write, timeout.map(deadline_after), false)?.is_some()))
+        Ok(self.wait(Hub::here(), Direction::Write, timeout.map(deadline_after), false)?.is_some())
     }
 
     /// The loop under every call.
@@ -183,47 +183,46 @@ impl<T: AsFd> Io<T> {
         mut op: impl FnMut(&T) -> io::Result<R>,
         emptied: impl FnOnce(&R) -> bool,
     ) -> io::Result<R> {
-        Hub::with(|hub| {
-            hub.spend_budget();
-            if self.registrations.kind == Kind::Listener {
-                // Made before anything is accepted: with no descriptors left, this is what fails, and loses nothing.
-                hub.poller()?;
-            }
-            let mut deadline = None;
-            let mut woken: Option<PassOn<'_>> = None;
-            loop {
-                let slot = self.registrations.find(hub);
-                if slot.is_none_or(|slot| slot.is_ready(hub, direction)) {
-                    match op(&self.io) {
-                        Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                            if let Some(slot) = slot {
-                                slot.clear(hub, direction);
-                            }
-                        }
-                        result => {
-                            if let (Some(slot), Ok(moved)) = (slot, &result) {
-                                if self.registrations.kind == Kind::Listener {
-                                    slot.clear(hub, direction);
-                                } else if self.registrations.kind == Kind::Stream && emptied(moved) {
-                                    slot.clear_after_short(hub, direction);
-                                }
-                            }
-                            // After the bits are right: if there is more, the next one looks.
-                            drop(woken);
-                            return result;
+        let hub = Hub::here();
+        hub.spend_budget();
+        if self.registrations.kind == Kind::Listener {
+            // Made before anything is accepted: with no descriptors left, this is what fails, and loses nothing.
+            hub.poller()?;
+        }
+        let mut deadline = None;
+        let mut woken: Option<PassOn<'_>> = None;
+        loop {
+            let slot = self.registrations.find(hub);
+            if slot.is_none_or(|slot| slot.is_ready(hub, direction)) {
+                match op(&self.io) {
+                    Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                        if let Some(slot) = slot {
+                            slot.clear(hub, direction);
                         }
                     }
-                }
-                // The clock is read only by a call that has to wait.
-                let deadline = *deadline.get_or_insert_with(|| timeout.map(deadline_after));
-                match self.wait(hub, direction, deadline, woken.is_some())? {
-                    // One for all wake-ups of this call, so that it wakes one other: two would change places.
-                    Some(key) if woken.is_none() => woken = Some(PassOn { hub, key, direction }),
-                    Some(_) => {}
-                    None => return Err(io::Error::from_raw_os_error(libc::EAGAIN)),
+                    result => {
+                        if let (Some(slot), Ok(moved)) = (slot, &result) {
+                            if self.registrations.kind == Kind::Listener {
+                                slot.clear(hub, direction);
+                            } else if self.registrations.kind == Kind::Stream && emptied(moved) {
+                                slot.clear_after_short(hub, direction);
+                            }
+                        }
+                        // After the bits are right: if there is more, the next one looks.
+                        drop(woken);
+                        return result;
+                    }
                 }
             }
-        })
+            // The clock is read only by a call that has to wait.
+            let deadline = *deadline.get_or_insert_with(|| timeout.map(deadline_after));
+            match self.wait(hub, direction, deadline, woken.is_some())? {
+                // One for all wake-ups of this call, so that it wakes one other: two would change places.
+                Some(key) if woken.is_none() => woken = Some(PassOn { hub, key, direction }),
+                Some(_) => {}
+                None => return Err(io::Error::from_raw_os_error(libc::EAGAIN)),
+            }
+        }
     }
 
     // Inlined up to the public call, as everything between a greenlet's code and its suspension; see ARCHITECTURE.md.
@@ -582,26 +581,25 @@ pub fn wait_writable_timeout(fd: impl AsFd, timeout: Duration) -> io::Result<boo
 }
 
 fn wait_borrowed(fd: BorrowedFd<'_>, direction: Direction, deadline: Option<Instant>) -> io::Result<bool> {
-    Hub::with(|hub| {
-        // A descriptor of that number may have been let go of on another thread: that is told before it is looked up here.
-        hub.drain_inbox();
-        let borrowed = hub.poller()?.borrow_mut().borrow(fd);
-        let (key, owned) = match borrowed {
-            Err(err) if err.raw_os_error() == Some(libc::EPERM) => return Ok(true),
-            borrowed => borrowed?,
-        };
-        let _loan = Loan { hub, key, fd };
-        // An owner's slot tells changes only, so what is ready now has to be asked.
-        if owned && sys::is_ready(fd, direction == Direction::Write)? {
-            hub.yield_now();
-            return Ok(true);
-        }
-        let ready = hub.wait_for_slot(key, fd, direction, deadline, false)?;
-        if ready {
-            hub.pass_on(key, direction);
-        }
-        Ok(ready)
-    })
+    let hub = Hub::here();
+    // A descriptor of that number may have been let go of on another thread: that is told before it is looked up here.
+    hub.drain_inbox();
+    let borrowed = hub.poller()?.borrow_mut().borrow(fd);
+    let (key, owned) = match borrowed {
+        Err(err) if err.raw_os_error() == Some(libc::EPERM) => return Ok(true),
+        borrowed => borrowed?,
+    };
+    let _loan = Loan { hub, key, fd };
+    // An owner's slot tells changes only, so what is ready now has to be asked.
+    if owned && sys::is_ready(fd, direction == Direction::Write)? {
+        hub.yield_now();
+        return Ok(true);
+    }
+    let ready = hub.wait_for_slot(key, fd, direction, deadline, false)?;
+    if ready {
+        hub.pass_on(key, direction);
+    }
+    Ok(ready)
 }
 
 /// A slot that is used for one borrowed wait.

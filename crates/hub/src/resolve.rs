@@ -41,10 +41,9 @@ pub fn lookup_host(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(addrs);
         waiter.notify();
     })?;
-    Hub::with(|hub| {
-        let _outside = hub.count_outside();
-        wait.notified(None);
-    });
+    let hub = Hub::here();
+    let _outside = hub.count_outside();
+    wait.notified(None);
     let found = found.lock().unwrap_or_else(PoisonError::into_inner).take();
     found.unwrap_or_else(|| Err(io::Error::other("the look-up ended without a result")))
 }

@@ -85,7 +85,7 @@ impl Interrupted {
     ///
     /// Always: that is what it is for. The panic hook is not called. A deadlock is raised as an ordinary panic.
     pub fn raise(self) -> ! {
-        Hub::with(|hub| hub.raise())
+        Hub::here().raise()
     }
 }
 
@@ -123,10 +123,9 @@ impl Wait {
     ///
     /// Inside [`no_switch`](crate::no_switch()).
     pub fn begin(reason: Reason) -> Wait {
-        Hub::with(|hub| {
-            let begun = hub.begin_wait(reason);
-            Wait { number: begun.number, greenlet: begun.block.id, marker: PhantomData }
-        })
+        let hub = Hub::here();
+        let begun = hub.begin_wait(reason);
+        Wait { number: begun.number, greenlet: begun.block.id, marker: PhantomData }
     }
 
     /// What can end this wait, to be left where that will happen.
@@ -135,12 +134,11 @@ impl Wait {
     ///
     /// If the wait is another greenlet's, or the greenlet has begun another since.
     pub fn waiter(&self) -> Waiter {
-        Hub::with(|hub| {
-            if !self.is_the_last_of(hub) {
-                not_the_last();
-            }
-            Waiter::new(BlockRef::from_hub(&hub.current()), self.number)
-        })
+        let hub = Hub::here();
+        if !self.is_the_last_of(hub) {
+            not_the_last();
+        }
+        Waiter::new(BlockRef::from_hub(&hub.current()), self.number)
     }
 
     /// Waits until the wait is notified, the deadline has come, or the greenlet is interrupted.
@@ -152,15 +150,14 @@ impl Wait {
     /// Inside [`no_switch`](crate::no_switch()); if the wait is another greenlet's, or the greenlet has begun another since.
     #[inline]
     pub fn until(self, deadline: Option<Instant>) -> Outcome {
-        Hub::with(|hub| {
-            if !self.is_the_last_of(hub) {
-                not_the_last();
-            }
-            // Over, once it returns; if it panics, `drop` takes it back.
-            let outcome = hub.wait(self.number, deadline);
-            std::mem::forget(self);
-            outcome
-        })
+        let hub = Hub::here();
+        if !self.is_the_last_of(hub) {
+            not_the_last();
+        }
+        // Over, once it returns; if it panics, `drop` takes it back.
+        let outcome = hub.wait(self.number, deadline);
+        std::mem::forget(self);
+        outcome
     }
 
     /// Waits as [`until`](Wait::until), and unwinds at once when interrupted: true if it was notified, false at the deadline.
@@ -197,11 +194,10 @@ fn not_the_last() -> ! {
 impl Drop for Wait {
     fn drop(&mut self) {
         // Whoever has ended it meanwhile had to do nothing more, since its owner was running.
-        Hub::with(|hub| {
-            if self.is_the_last_of(hub) {
-                hub.current().word.cancel(self.number);
-            }
-        });
+        let hub = Hub::here();
+        if self.is_the_last_of(hub) {
+            hub.current().word.cancel(self.number);
+        }
     }
 }
 

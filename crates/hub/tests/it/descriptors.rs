@@ -240,7 +240,7 @@ fn an_unfit_descriptor_is_an_error_and_the_next_wait_is_fine() {
     impl AsFd for Closed {
         fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
             // SAFETY: a number that is never given out; the kernel refuses it.
-            unsafe { std::os::fd::BorrowedFd::borrow_raw(1 << 30) }
+            unsafe { std::os::fd::BorrowedFd::borrow_raw(1 << 21) }
         }
     }
     assert_eq!(wait_readable(Closed).unwrap_err().raw_os_error(), Some(libc::EBADF));
