@@ -60,9 +60,9 @@ pub struct Coroutine {
 pub(crate) struct Header {
     // Never dropped: corosensei would unwind the stack, which its frames may resist, and free it.
     inner: ManuallyDrop<Inner>,
-    // What the last resume said; `Finished` before the first. It makes `CoroutinePool::give` a safe
-    // function.
-    last: Resumed,
+    // Whether no job is under way, which makes `CoroutinePool::give` a safe function. Written by `root`, at both ends of a
+    // job: a resume in between does not pay for it.
+    idle: bool,
     // Where the stack ended when it last suspended: what a resume touches first.
     resume_point: *const u8,
     // corosensei's parent link, written by `root`, before anybody can suspend.
@@ -84,7 +84,7 @@ impl Coroutine {
             inner: ManuallyDrop::new(Inner::with_stack(slot, move |yielder, message| {
                 root(yielder, place, body, message)
             })),
-            last: Resumed::Finished,
+            idle: true,
             resume_point: place.as_ptr().cast(),
             yielder: ptr::null(),
         };
@@ -98,17 +98,13 @@ impl Coroutine {
     ///
     /// `message` is the first message of a new job if the coroutine is idle, otherwise what its
     /// [`Suspender::suspend`] returns.
-    #[inline]
+    #[inline(always)]
     pub fn resume(&mut self, message: usize) -> Resumed {
         let header = self.header.as_ptr();
         // SAFETY: the header lives as long as its coroutine, and `inner` is used with `&mut self` only.
         let inner = unsafe { &mut (*header).inner };
         match inner.resume(message) {
-            CoroutineResult::Yield(resumed) => {
-                // SAFETY: as above; `last` is written with `&mut self` only.
-                unsafe { (*header).last = resumed };
-                resumed
-            }
+            CoroutineResult::Yield(resumed) => resumed,
             CoroutineResult::Return(never) => match never {},
         }
     }
@@ -132,8 +128,8 @@ impl Coroutine {
     /// Says whether no job is under way: it is new, or its last resume said [`Resumed::Finished`].
     #[inline]
     pub fn is_idle(&self) -> bool {
-        // SAFETY: the header lives as long as its coroutine, and `last` is written with `&mut self` only.
-        unsafe { (*self.header.as_ptr()).last == Resumed::Finished }
+        // SAFETY: the header lives as long as its coroutine, which does not run while somebody can ask.
+        unsafe { (*self.header.as_ptr()).idle }
     }
 
     /// Returns the size of the stack in bytes, without the guard.
@@ -232,9 +228,13 @@ fn root(yielder: &Yielder, header: NonNull<Header>, body: Body, mut message: usi
     unsafe { (*header.as_ptr()).yielder = yielder };
     let suspender = Suspender { header };
     loop {
+        // SAFETY: as above.
+        unsafe { (*header.as_ptr()).idle = false };
         let abort = AbortOnUnwind;
         body(suspender, message);
         mem::forget(abort);
+        // SAFETY: as above.
+        unsafe { (*header.as_ptr()).idle = true };
         message = yielder.suspend(Resumed::Finished);
     }
 }

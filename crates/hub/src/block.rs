@@ -424,13 +424,6 @@ impl HubRef {
         unsafe { &(*self.0.as_ptr()).local }
     }
 
-    /// Whether it has been given a stack, which it has from its first run to its end.
-    #[inline]
-    pub(crate) fn has_stack(self) -> bool {
-        // SAFETY: read on the hub's thread, in the loop: it does not run.
-        unsafe { (*self.local().coroutine.get()).is_some() }
-    }
-
     /// Brings its stack near; see [`Coroutine::prefetch`].
     #[inline]
     pub(crate) fn prefetch_stack(self) {

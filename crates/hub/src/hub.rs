@@ -206,7 +206,11 @@ impl Hub {
         }
         let timer = deadline.map(|deadline| self.arm(deadline, Timed { block, number }));
         if block.word.suspend(number, || !std::thread::panicking()) {
-            self.switch(block);
+            if self.switching.get() == Switching::Blocks {
+                self.block_thread(block);
+            } else {
+                self.switch(block);
+            }
         }
         let state = block.word.state(number);
         if let Some(timer) = timer {
@@ -230,11 +234,9 @@ impl Hub {
             Switching::Panics => no_switch_here("yield_now"),
             Switching::Blocks => return std::thread::yield_now(),
         }
-        if block.must_unwind() {
-            self.raise();
-        }
         self.ready.push(block);
         self.switch(block);
+        // An interrupt that came before is raised here as well, after one trip through the queue.
         if block.must_unwind() {
             self.raise();
         }
@@ -267,15 +269,12 @@ impl Hub {
     /// Switches away from `block`, which runs now. Comes back when it has been taken from a queue.
     #[inline(always)]
     fn switch(&self, block: HubRef) {
-        if self.switching.get() == Switching::Blocks {
-            return self.block_thread(block);
+        match block.local().suspender.get() {
+            // SAFETY: `block` runs now, on the stack that this belongs to.
+            Some(suspender) => drop(unsafe { suspender.suspend() }),
+            // Only the thread's own stack has none.
+            None => self.run_until_main(),
         }
-        if block == self.main.hub_ref() {
-            return self.run_until_main();
-        }
-        let suspender = block.local().suspender.get().expect("a greenlet that runs has a stack");
-        // SAFETY: `block` runs now, on the stack that this belongs to.
-        unsafe { suspender.suspend() };
     }
 
     /// Waits without running anybody else, where no switch may happen.
@@ -311,6 +310,10 @@ impl Hub {
 
     // ---- running ----
 
+    /// Runs whoever is ready, until it is the main greenlet's turn.
+    ///
+    /// Never inlined, and touches no thread-local: nothing that the compiler knows about the thread is carried over the switch
+    /// in its middle.
     #[inline(never)]
     fn run_until_main(&self) {
         let main = self.main.hub_ref();
@@ -320,9 +323,6 @@ impl Hub {
                 self.current.set(main);
                 self.budget.set(BUDGET);
                 return;
-            }
-            if !next.has_stack() && !self.bind(next) {
-                continue;
             }
             match self.resume(next) {
                 Resumed::Suspended if next.local().place.get() != Local::NOWHERE => {}
@@ -344,32 +344,33 @@ impl Hub {
                 && let Some(next) = self.ready.pop()
             {
                 self.runs.set(runs - 1);
-                self.ready.prefetch();
                 return next;
             }
             self.look();
         }
     }
 
-    /// Switches to a greenlet until it waits, yields or finishes: the only place that does. It touches no thread-local, so
-    /// nothing that the compiler knows about the thread is carried over the switch.
-    #[inline(never)]
+    /// Switches to a greenlet until it waits, yields or finishes: the only place that does.
+    #[inline(always)]
     fn resume(&self, greenlet: HubRef) -> Resumed {
+        let coroutine = greenlet.local().coroutine.get();
+        // SAFETY: only this function, `start` and `retire` use it, on the hub's thread, and never twice at once: this is not
+        // called by anything that runs inside a greenlet, and its caller found the greenlet in a queue, not running.
+        if unsafe { (*coroutine).is_none() } && !self.start(greenlet) {
+            return Resumed::Finished;
+        }
         self.current.set(greenlet);
         self.budget.set(BUDGET);
-        let coroutine = greenlet.local().coroutine.get();
-        // SAFETY: only this function, `bind` and `retire` use it, on the hub's thread, and never twice at once: this is not
-        // called by anything that runs inside a greenlet, and its caller found the greenlet in a queue, not running.
-        let coroutine = unsafe { &mut *coroutine };
-        match coroutine {
+        // SAFETY: as above.
+        match unsafe { &mut *coroutine } {
             Some(coroutine) => coroutine.resume(greenlet.to_message()),
-            None => unreachable!("a greenlet has a stack when it is resumed"),
+            None => unreachable!("it has just been given a stack"),
         }
     }
 
     /// Gives a job that is to run for the first time its stack; false if there is none, which ends it.
     #[inline(never)]
-    fn bind(&self, job: HubRef) -> bool {
+    fn start(&self, job: HubRef) -> bool {
         let size = job.stack_size().unwrap_or(DEFAULT_STACK_SIZE);
         let taken = self.pool.borrow_mut().take(size);
         match taken {
@@ -383,8 +384,6 @@ impl Hub {
                 // by the job's own word: the main greenlet's is in use.
                 self.current.set(job);
                 self.with_switching(Switching::Blocks, || job.refuse(JoinError::NoStack(err)));
-                self.current.set(self.main.hub_ref());
-                job.finish();
                 false
             }
         }
