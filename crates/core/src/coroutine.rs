@@ -51,6 +51,12 @@ pub struct Coroutine {
     header: NonNull<Header>,
 }
 
+/// So much of a stack is prefetched, from its end: the frames of a wait and of the call that waits.
+const PREFETCHED_LINES: usize = 8;
+
+/// So much of a stack the root and the first frames of a job take.
+const IDLE_LINES: usize = 6;
+
 /// What there is to know of a coroutine, at the top of its own stack.
 ///
 /// There it costs no allocation, a coroutine is moved in one register (moving the 40 bytes and more of
@@ -63,8 +69,6 @@ pub(crate) struct Header {
     // Whether no job is under way, which makes `CoroutinePool::give` a safe function. Written by `root`, at both ends of a
     // job: a resume in between does not pay for it.
     idle: bool,
-    // Where the stack ended when it last suspended: what a resume touches first.
-    resume_point: *const u8,
     // corosensei's parent link, written by `root`, before anybody can suspend.
     yielder: *const Yielder,
     // What the slot knows, which corosensei lends to nobody, and a signal handler may ask.
@@ -85,7 +89,6 @@ impl Coroutine {
                 root(yielder, place, body, message)
             })),
             idle: true,
-            resume_point: place.as_ptr().cast(),
             yielder: ptr::null(),
         };
         // SAFETY: the slot keeps this place, aligned and large enough, for the header of the coroutine that
@@ -109,20 +112,27 @@ impl Coroutine {
         }
     }
 
-    /// Brings the part of the stack that a resume touches first into the cache, without waiting for it.
+    /// Brings what a resume touches first into the cache, without waiting for it: what lies above `resume_point`, which is what
+    /// [`stack_pointer`](crate::stack_pointer) said where the coroutine suspended. The caller keeps it, for on the stack itself it would
+    /// have to be waited for.
     ///
     /// Worth its few instructions for a coroutine that has not run for a while and will be resumed after the next one:
     /// with many of them each resume finds its stack in main memory.
     #[inline]
-    pub fn prefetch(&self) {
+    pub fn prefetch(&self, resume_point: *const u8) {
         let header = self.header.as_ptr().cast::<u8>();
-        sys::prefetch(header);
-        sys::prefetch(header.wrapping_add(64));
-        // SAFETY: the header lives as long as its coroutine, and this field is written by the coroutine only, on this thread.
-        let point = unsafe { (*self.header.as_ptr()).resume_point };
-        for line in 0..4 {
-            sys::prefetch(point.wrapping_add(64 * line));
+        for line in 0..2 {
+            sys::prefetch(header.wrapping_add(64 * line));
         }
+        for line in 0..PREFETCHED_LINES {
+            sys::prefetch(resume_point.wrapping_add(64 * line));
+        }
+    }
+
+    /// As [`prefetch`](Self::prefetch), for one that is idle: it stands in its root, just below the header.
+    #[inline]
+    pub(crate) fn prefetch_idle(&self) {
+        self.prefetch(self.header.as_ptr().cast::<u8>().wrapping_sub(64 * IDLE_LINES));
     }
 
     /// Says whether no job is under way: it is new, or its last resume said [`Resumed::Finished`].
@@ -210,10 +220,8 @@ impl Suspender {
     #[inline(always)]
     pub unsafe fn suspend(self) -> usize {
         let header = self.header.as_ptr();
-        // SAFETY: the header lies on the stack that this very code runs on, above all frames of the body; whoever
-        // resumed it does not touch this field meanwhile.
-        unsafe { (*header).resume_point = sys::stack_pointer() };
-        // SAFETY: as above; the field was written before the body began.
+        // SAFETY: the header lies on the stack that this very code runs on, above all frames of the body, and this field was written
+        // before the body began.
         let yielder = unsafe { (*header).yielder };
         // SAFETY: the yielder lies above all frames of the body, too.
         unsafe { &*yielder }.suspend(Resumed::Suspended)

@@ -99,3 +99,4 @@ mod sys;
 pub use coroutine::{Body, Coroutine, Resumed, Suspender};
 pub use layout::{DEFAULT_STACK_SIZE, GUARD_SIZE, MIN_STACK_SIZE};
 pub use pool::{CoroutinePool, PoolStatistics, TRIM_BATCH};
+pub use sys::stack_pointer;

@@ -231,7 +231,7 @@ impl Class {
         let coroutine = self.idle.pop_back();
         // The next one is taken soon, if many are: its stack may be cold.
         if let Some(next) = self.idle.back() {
-            next.prefetch();
+            next.prefetch_idle();
         }
         self.low_water = self.low_water.min(self.idle.len());
         coroutine

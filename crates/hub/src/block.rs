@@ -29,7 +29,7 @@ use std::fmt;
 use std::mem;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 
@@ -81,7 +81,6 @@ pub(crate) struct Options {
 }
 
 /// The part that only the hub's thread touches.
-#[derive(Default)]
 pub(crate) struct Local {
     /// The coroutine that runs the job, from the first run to the end. `UnsafeCell`, because it is borrowed
     /// mutably all the while it runs.
@@ -91,12 +90,25 @@ pub(crate) struct Local {
     pub(crate) reason: Cell<Reason>,
     /// Where it stands in the hub's table of those that have waited; `u32::MAX`: nowhere yet.
     pub(crate) place: Cell<u32>,
+    /// Where its stack ended when it last began to wait; see [`Coroutine::prefetch`].
+    pub(crate) resume_point: Cell<*const u8>,
     /// The next in the run queue.
     pub(crate) next: Cell<Option<HubRef>>,
 }
 
 impl Local {
     pub(crate) const NOWHERE: u32 = u32::MAX;
+
+    fn new() -> Local {
+        Local {
+            coroutine: UnsafeCell::new(None),
+            suspender: Cell::new(None),
+            resume_point: Cell::new(ptr::null()),
+            next: Cell::new(None),
+            place: Cell::new(Local::NOWHERE),
+            reason: Cell::default(),
+        }
+    }
 }
 
 // SAFETY: `Local` is reached through a `HubRef` only, that is on the hub's thread; the rest is `Sync`.
@@ -237,7 +249,7 @@ impl Block {
                 started: AtomicBool::new(false),
                 shared,
                 hub: shared.id(),
-                local: Local { place: Cell::new(Local::NOWHERE), ..Local::default() },
+                local: Local::new(),
                 vtable: Job::<F, T>::VTABLE,
                 id,
                 spawned_at,
@@ -429,7 +441,7 @@ impl HubRef {
     pub(crate) fn prefetch_stack(self) {
         // SAFETY: read on the hub's thread, in the loop: it does not run.
         if let Some(coroutine) = unsafe { &*self.local().coroutine.get() } {
-            coroutine.prefetch();
+            coroutine.prefetch(self.local().resume_point.get());
         }
     }
 
@@ -462,7 +474,7 @@ impl HubRef {
     ///
     /// `message` came out of `to_message`, and the greenlet has not finished.
     pub(crate) unsafe fn from_message(message: usize) -> HubRef {
-        HubRef(NonNull::new(std::ptr::with_exposed_provenance_mut(message)).expect("the address of a block"))
+        HubRef(NonNull::new(ptr::with_exposed_provenance_mut(message)).expect("the address of a block"))
     }
 
     /// Wakes the joiners and gives the hub's count back.

@@ -205,6 +205,7 @@ impl Hub {
             return Outcome::Interrupted(Interrupted::new(notified));
         }
         let timer = deadline.map(|deadline| self.arm(deadline, Timed { block, number }));
+        block.local().resume_point.set(greenlet_core::stack_pointer());
         if block.word.suspend(number, || !std::thread::panicking()) {
             if self.switching.get() == Switching::Blocks {
                 self.block_thread(block);

@@ -27,9 +27,9 @@ pub(crate) fn prefetch(address: *const u8) {
     let _ = address;
 }
 
-/// Where the stack of the function that this is inlined into ends now; exactly where only x86-64 can tell, else about.
+/// Returns where the stack of the calling function ends now: exactly on x86-64, about there elsewhere.
 #[inline(always)]
-pub(crate) fn stack_pointer() -> *const u8 {
+pub fn stack_pointer() -> *const u8 {
     #[cfg(target_arch = "x86_64")]
     {
         let pointer: *const u8;
