@@ -441,6 +441,7 @@ impl Registered {
         }
     }
 
+    #[inline]
     fn clear_after_short(self, hub: &Hub, direction: Direction) {
         if let Some(poller) = hub.made_poller() {
             poller.borrow_mut().clear_after_short(self.key.slot, direction);
@@ -469,10 +470,15 @@ impl Hub {
         let poller = self.poller()?;
         poller.borrow_mut().push(key.slot, direction, entry.waiter, again)?;
         let outcome = self.wait(waiter.number, deadline);
+        if outcome == Outcome::Notified {
+            // Whoever notified it has taken it out of the slot.
+            std::mem::forget(entry);
+            return Ok(true);
+        }
         // An entry that is still there goes before anything else may happen.
         drop(entry);
         match outcome {
-            Outcome::Notified => Ok(true),
+            Outcome::Notified => unreachable!("dealt with above"),
             Outcome::TimedOut => Ok(false),
             Outcome::Interrupted(interrupted) => {
                 if interrupted.was_notified() {
@@ -484,7 +490,15 @@ impl Hub {
     }
 
     /// Lets the next one look, if the descriptor is still ready.
+    #[inline]
     fn pass_on(&self, key: SlotKey, direction: Direction) {
+        if self.made_poller().is_some_and(|poller| poller.borrow().may_pass_on(key, direction)) {
+            self.pass_on_to_next(key, direction);
+        }
+    }
+
+    #[inline(never)]
+    fn pass_on_to_next(&self, key: SlotKey, direction: Direction) {
         while let Some(next) = self.made_poller().and_then(|poller| poller.borrow_mut().pass_on(key, direction)) {
             if self.notify(next) {
                 break;

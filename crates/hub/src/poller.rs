@@ -132,6 +132,12 @@ impl Poller {
             }
             return Err(err);
         }
+        // Only now: a number that the kernel refuses may be any.
+        let number = fd.as_raw_fd() as usize;
+        if self.by_fd.len() <= number {
+            self.by_fd.resize(number + 1, NO_SLOT);
+        }
+        self.by_fd[number] = key.slot;
         let slot = self.slot(key.slot);
         if watch == Watch::Borrowed {
             slot.borrowers += 1;
@@ -165,12 +171,7 @@ impl Poller {
         });
         let slot = self.slot(index);
         (slot.fd, slot.watch, slot.owners, slot.borrowers) = (number, watch, 0, 0);
-        let key = SlotKey { slot: index, generation: slot.generation };
-        if self.by_fd.len() <= number as usize {
-            self.by_fd.resize(number as usize + 1, NO_SLOT);
-        }
-        self.by_fd[number as usize] = index;
-        key
+        SlotKey { slot: index, generation: slot.generation }
     }
 
     fn drop_slot(&mut self, index: u32) {
@@ -179,7 +180,9 @@ impl Poller {
         // Wrapped below the bit that the hub's own key has.
         slot.generation = if slot.generation == GENERATIONS - 1 { 0 } else { slot.generation + 1 };
         slot.fd = -1;
-        self.by_fd[number] = NO_SLOT;
+        if self.by_fd.get(number) == Some(&index) {
+            self.by_fd[number] = NO_SLOT;
+        }
         self.free.push(index);
     }
 
@@ -236,7 +239,17 @@ impl Poller {
         }
     }
 
+    /// Whether somebody else waits in that direction, and could look.
+    #[inline]
+    pub(crate) fn may_pass_on(&self, key: SlotKey, direction: Direction) -> bool {
+        self.slots.get(key.slot as usize).is_some_and(|slot| {
+            let side = if direction == Direction::Read { &slot.read } else { &slot.write };
+            slot.ready[direction as usize] && side.is_waited_for()
+        })
+    }
+
     /// Puts a wait into a slot, and asks the kernel where each wait has to. `first`: before those who wait already.
+    #[inline]
     pub(crate) fn push(&mut self, index: u32, direction: Direction, waiter: Timed, first: bool) -> io::Result<()> {
         let slot = self.slot(index);
         slot.side(direction).push(waiter, first);
@@ -351,7 +364,17 @@ impl Slot {
 }
 
 impl Side {
+    #[inline]
     fn push(&mut self, waiter: Timed, first: bool) {
+        if self.first.is_none() {
+            self.first = Some(waiter);
+        } else {
+            self.push_further(waiter, first);
+        }
+    }
+
+    #[cold]
+    fn push_further(&mut self, waiter: Timed, first: bool) {
         if first && let Some(second) = self.first.take() {
             self.rest.get_or_insert_default().push_front(second);
         }
