@@ -48,9 +48,10 @@ use crate::memory::BlockMemory;
 use crate::poller::Poller;
 use crate::queue::RunQueue;
 use crate::shared::{Message, Shared};
+use crate::switch::Switching;
 use crate::sys::Poll;
 use crate::timers::Timers;
-use crate::waiter::{Interrupted, Outcome, Reason, Timed};
+use crate::waiter::Timed;
 use crate::word::{Ended, State};
 
 /// So many runs from the run queue between two looks.
@@ -58,7 +59,7 @@ const RUNS_PER_LOOK: u32 = 61;
 /// So many timers that one look fires, and so many events that it takes: a storm of the ones does not hold up the others.
 const FIRES_PER_LOOK: u32 = 61;
 /// So many I/O calls that need not wait before one yields.
-const BUDGET: u32 = 128;
+pub(crate) const BUDGET: u32 = 128;
 /// So many idle coroutines keep their stacks' memory.
 const KEPT_IDLE: usize = 64;
 /// How long a coroutine has been idle, at the least, when its memory is given back.
@@ -70,14 +71,14 @@ pub(crate) struct Hub {
     id: u32,
     pub(crate) memory: BlockMemory,
     /// The thread's own stack.
-    main: BlockRef,
+    pub(crate) main: BlockRef,
     /// What runs now, or the main greenlet while the loop runs.
-    current: Cell<HubRef>,
-    ready: RunQueue,
-    urgent: RunQueue,
+    pub(crate) current: Cell<HubRef>,
+    pub(crate) ready: RunQueue,
+    pub(crate) urgent: RunQueue,
     /// Runs from the run queue that are left until the next look.
     runs: Cell<u32>,
-    budget: Cell<u32>,
+    pub(crate) budget: Cell<u32>,
     pub(crate) timers: RefCell<Timers<Timed>>,
     /// What timers count from.
     epoch: Instant,
@@ -94,13 +95,13 @@ pub(crate) struct Hub {
     /// The next and the last of the range of identifiers that this hub has drawn.
     ids: Cell<(u64, u64)>,
     /// Whether what runs now may switch. One for the hub, since what may not switch is not interleaved with anything.
-    switching: Cell<Switching>,
+    pub(crate) switching: Cell<Switching>,
     /// How many looks have found that nothing can wake any hub.
     hopeless_looks: Cell<u32>,
     /// When the next of them is due.
     hopeless_look_at: Cell<Option<Instant>>,
     /// The report that the main greenlet is to raise.
-    deadlock: RefCell<Option<String>>,
+    pub(crate) deadlock: RefCell<Option<String>>,
     _alt_stack: Option<AltStack>,
 }
 
@@ -178,137 +179,6 @@ impl Hub {
         self.ready.push(greenlet);
     }
 
-    // ---- waiting ----
-
-    /// Begins a wait of what runs now.
-    #[inline(always)]
-    pub(crate) fn begin_wait(&self, reason: Reason) -> Timed {
-        // Here rather than when it sleeps: nobody has been told of the wait yet, so nothing can be lost.
-        if self.switching.get() == Switching::Panics {
-            no_switch_here(reason);
-        }
-        let block = self.current();
-        block.local().reason.set(reason);
-        Timed { block, number: block.word.begin() }
-    }
-
-    /// Waits for the end of the wait with that number, the last that the running greenlet has begun.
-    #[inline(always)]
-    pub(crate) fn wait(&self, number: u64, deadline: Option<Instant>) -> Outcome {
-        let block = self.current();
-        if self.switching.get() == Switching::Panics {
-            no_switch_here(block.local().reason.get());
-        }
-        if block.must_unwind() {
-            // Raised before it sleeps. If the wait has been ended already, its notification is for another.
-            let notified = !block.word.cancel(number) && block.word.state(number) == State::Notified;
-            return Outcome::Interrupted(Interrupted::new(notified));
-        }
-        let timer = deadline.map(|deadline| self.arm(deadline, Timed { block, number }));
-        block.local().resume_point.set(greenlet_core::stack_pointer());
-        if block.word.suspend(number, || !std::thread::panicking()) {
-            if self.switching.get() == Switching::Blocks {
-                self.block_thread(block);
-            } else {
-                self.switch(block);
-            }
-        }
-        let state = block.word.state(number);
-        if let Some(timer) = timer {
-            // Whatever the state: the timer has a plain pointer to this block. One that has fired is not found.
-            self.timers.borrow_mut().cancel(timer);
-        }
-        match state {
-            State::Interrupted => Outcome::Interrupted(Interrupted::new(false)),
-            _ if block.must_unwind() => Outcome::Interrupted(Interrupted::new(state == State::Notified)),
-            State::TimedOut => Outcome::TimedOut,
-            _ => Outcome::Notified,
-        }
-    }
-
-    /// Switches to the others and comes back when all that are ready now have run.
-    #[inline(always)]
-    pub(crate) fn yield_now(&self) {
-        let block = self.current();
-        match self.switching.get() {
-            Switching::Allowed => {}
-            Switching::Panics => no_switch_here("yield_now"),
-            Switching::Blocks => return std::thread::yield_now(),
-        }
-        self.ready.push(block);
-        self.switch(block);
-        // An interrupt that came before is raised here as well, after one trip through the queue.
-        if block.must_unwind() {
-            self.raise();
-        }
-    }
-
-    /// Counts an I/O call that need not wait; after many of them without a switch, yields.
-    #[inline]
-    pub(crate) fn spend_budget(&self) {
-        let left = self.budget.get() - 1;
-        self.budget.set(left);
-        if left == 0 {
-            self.budget.set(BUDGET);
-            if self.switching.get() == Switching::Allowed {
-                self.yield_now();
-            }
-        }
-    }
-
-    /// Unwinds what runs now, with what it was interrupted by.
-    #[cold]
-    pub(crate) fn raise(&self) -> ! {
-        if self.current() == self.main.hub_ref()
-            && let Some(report) = self.deadlock.take()
-        {
-            panic!("{report}");
-        }
-        self.current().unwind()
-    }
-
-    /// Switches away from `block`, which runs now. Comes back when it has been taken from a queue.
-    #[inline(always)]
-    fn switch(&self, block: HubRef) {
-        match block.local().suspender.get() {
-            // SAFETY: `block` runs now, on the stack that this belongs to.
-            Some(suspender) => drop(unsafe { suspender.suspend() }),
-            // Only the thread's own stack has none.
-            None => self.run_until_main(),
-        }
-    }
-
-    /// Waits without running anybody else, where no switch may happen.
-    #[cold]
-    fn block_thread(&self, block: HubRef) {
-        // Not until the word says that the wait is over, but until the wake-up has arrived: another thread does the one a
-        // moment before the other, and a wake-up that arrived later would find somebody else's wait.
-        loop {
-            self.drain_inbox();
-            if self.ready.remove(block) || self.urgent.remove(block) {
-                return;
-            }
-            self.sleep();
-            self.fire_timers();
-        }
-    }
-
-    /// Calls `f`, in which a wait does this instead of switching. What blocks goes on doing so.
-    pub(crate) fn with_switching<R>(&self, switching: Switching, f: impl FnOnce() -> R) -> R {
-        struct Restore<'a>(&'a Cell<Switching>, Switching);
-
-        impl Drop for Restore<'_> {
-            fn drop(&mut self) {
-                self.0.set(self.1);
-            }
-        }
-
-        let before = self.switching.get();
-        let _restore = Restore(&self.switching, before);
-        self.switching.set(if before == Switching::Blocks { before } else { switching });
-        f()
-    }
-
     // ---- running ----
 
     /// Runs whoever is ready, until it is the main greenlet's turn.
@@ -316,7 +186,7 @@ impl Hub {
     /// Never inlined, and touches no thread-local: nothing that the compiler knows about the thread is carried over the switch
     /// in its middle.
     #[inline(never)]
-    fn run_until_main(&self) {
+    pub(crate) fn run_until_main(&self) {
         let main = self.main.hub_ref();
         loop {
             let next = self.next();
@@ -446,7 +316,7 @@ impl Hub {
         self.fire_timers();
     }
 
-    fn sleep(&self) {
+    pub(crate) fn sleep(&self) {
         let deadline = self.timers.borrow_mut().next_deadline().map(|nanos| self.instant(nanos));
         let hopeless = deadline.is_none() && self.watching.get() == 0 && self.outside.get() == 0;
         let look_at = (hopeless && self.hopeless_looks.get() < deadlock::LOOKS)
@@ -500,7 +370,7 @@ impl Hub {
         poller.borrow_mut().poll(timeout, |waiter| self.end_wait(waiter, State::Notified));
     }
 
-    fn fire_timers(&self) {
+    pub(crate) fn fire_timers(&self) {
         let mut timers = self.timers.borrow_mut();
         if timers.is_empty() {
             return;
@@ -646,21 +516,6 @@ impl Hub {
         self.main.abandon();
         self.main.hub_ref().finish();
     }
-}
-
-/// What a wait does where the hub cannot simply run others.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Switching {
-    Allowed,
-    /// In `no_switch`.
-    Panics,
-    /// In the panic hook, and while the hub itself drops a user's value: the wait blocks the thread.
-    Blocks,
-}
-
-#[cold]
-fn no_switch_here(what: impl std::fmt::Display) -> ! {
-    panic!("a wait inside no_switch: {what}")
 }
 
 /// A time that is as good as forever, and does not overflow the clock: 100 years.

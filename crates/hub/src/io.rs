@@ -1,4 +1,4 @@
-//! Waiting for descriptors: `Io`, which stays registered, and waits for descriptors that are only borrowed.
+//! `Io`: a descriptor whose calls wait by themselves, and which stays registered.
 //!
 //! The loop "try the call; on `WouldBlock` wait; try again" exists once, in [`Io::retry`]. What it knows of readiness, of
 //! edges and budgets stands below it, in the poller's slots; what it is for (a read, an accept) is a closure from above.
@@ -452,7 +452,7 @@ impl Registered {
 impl Hub {
     /// Waits for an event of a slot; false at the deadline.
     #[inline(always)]
-    fn wait_for_slot(
+    pub(crate) fn wait_for_slot(
         &self,
         key: SlotKey,
         fd: BorrowedFd<'_>,
@@ -491,7 +491,7 @@ impl Hub {
 
     /// Lets the next one look, if the descriptor is still ready.
     #[inline]
-    fn pass_on(&self, key: SlotKey, direction: Direction) {
+    pub(crate) fn pass_on(&self, key: SlotKey, direction: Direction) {
         if self.made_poller().is_some_and(|poller| poller.borrow().may_pass_on(key, direction)) {
             self.pass_on_to_next(key, direction);
         }
@@ -522,111 +522,5 @@ impl Drop for Entry<'_> {
         }
         // In case the wait was never slept: then it must not be found open.
         self.waiter.block.word.cancel(self.waiter.number);
-    }
-}
-
-/// Waits until the descriptor is readable (or at its end, or in error). Always switches, unless it is a regular file.
-///
-/// The descriptor is registered for this one wait, or shares the registration that its [`Io`] has on this hub. Several may
-/// wait for the same descriptor; all of them are woken.
-///
-/// # Errors
-///
-/// What the operating system's poller says of the descriptor.
-///
-/// # Panics
-///
-/// Inside [`no_switch`](crate::no_switch()); to unwind when the greenlet is interrupted.
-///
-/// # Examples
-///
-/// ```
-/// use std::io::{Read, Write};
-///
-/// let (mut ours, mut theirs) = std::io::pipe()?;
-/// let writer = greenlet_hub::spawn(move || theirs.write_all(b"x"));
-/// greenlet_hub::wait_readable(&ours)?; // the writer runs meanwhile
-/// let mut byte = [0];
-/// ours.read_exact(&mut byte)?;
-/// assert_eq!(&byte, b"x");
-/// # Ok::<(), std::io::Error>(())
-/// ```
-pub fn wait_readable(fd: impl AsFd) -> io::Result<()> {
-    wait_borrowed(fd.as_fd(), Direction::Read, None).map(drop)
-}
-
-/// Waits until the descriptor is readable, at the most for `timeout`; says whether it is.
-///
-/// # Errors
-///
-/// As [`wait_readable`].
-///
-/// # Panics
-///
-/// As [`wait_readable`].
-pub fn wait_readable_timeout(fd: impl AsFd, timeout: Duration) -> io::Result<bool> {
-    wait_borrowed(fd.as_fd(), Direction::Read, Some(deadline_after(timeout)))
-}
-
-/// Waits until the descriptor is writable (or in error). Always switches, unless it is a regular file. See [`wait_readable`].
-///
-/// # Errors
-///
-/// As [`wait_readable`].
-///
-/// # Panics
-///
-/// As [`wait_readable`].
-pub fn wait_writable(fd: impl AsFd) -> io::Result<()> {
-    wait_borrowed(fd.as_fd(), Direction::Write, None).map(drop)
-}
-
-/// Waits until the descriptor is writable, at the most for `timeout`; says whether it is.
-///
-/// # Errors
-///
-/// As [`wait_readable`].
-///
-/// # Panics
-///
-/// As [`wait_readable`].
-pub fn wait_writable_timeout(fd: impl AsFd, timeout: Duration) -> io::Result<bool> {
-    wait_borrowed(fd.as_fd(), Direction::Write, Some(deadline_after(timeout)))
-}
-
-fn wait_borrowed(fd: BorrowedFd<'_>, direction: Direction, deadline: Option<Instant>) -> io::Result<bool> {
-    let hub = Hub::here();
-    // A descriptor of that number may have been let go of on another thread: that is told before it is looked up here.
-    hub.drain_inbox();
-    let borrowed = hub.poller()?.borrow_mut().borrow(fd);
-    let (key, owned) = match borrowed {
-        Err(err) if err.raw_os_error() == Some(libc::EPERM) => return Ok(true),
-        borrowed => borrowed?,
-    };
-    let _loan = Loan { hub, key, fd };
-    // An owner's slot tells changes only, so what is ready now has to be asked.
-    if owned && sys::is_ready(fd, direction == Direction::Write)? {
-        hub.yield_now();
-        return Ok(true);
-    }
-    let ready = hub.wait_for_slot(key, fd, direction, deadline, false)?;
-    if ready {
-        hub.pass_on(key, direction);
-    }
-    Ok(ready)
-}
-
-/// A slot that is used for one borrowed wait.
-struct Loan<'a> {
-    hub: &'a Hub,
-    key: SlotKey,
-    fd: BorrowedFd<'a>,
-}
-
-impl Drop for Loan<'_> {
-    fn drop(&mut self) {
-        if let Some(poller) = self.hub.made_poller() {
-            poller.borrow_mut().give_back(self.key, self.fd);
-        }
     }
 }

@@ -39,6 +39,7 @@
     allow(dead_code, unused_imports, reason = "loom checks two modules; the rest is not run under it")
 )]
 
+mod borrowed;
 mod greenlet;
 mod handle;
 mod io;
@@ -59,6 +60,7 @@ mod overflow;
 mod panics;
 mod poller;
 mod queue;
+mod switch;
 mod timers;
 
 mod atomics;
@@ -66,9 +68,10 @@ mod inbox;
 mod shared;
 mod sys;
 
+pub use borrowed::{wait_readable, wait_readable_timeout, wait_writable, wait_writable_timeout};
 pub use greenlet::{Builder, Greenlet, JoinError, JoinHandle, current, joinall, spawn, spawn_later};
 pub use handle::Handle;
-pub use io::{Io, Kind, wait_readable, wait_readable_timeout, wait_writable, wait_writable_timeout};
+pub use io::{Io, Kind};
 pub use resolve::lookup_host;
 pub use sleep::{no_switch, sleep, sleep_until, yield_now};
 pub use wait_list::WaitList;

@@ -10,7 +10,8 @@ use std::panic::{set_hook, take_hook};
 use std::sync::Once;
 
 use crate::greenlet::Greenlet;
-use crate::hub::{Hub, Switching};
+use crate::hub::Hub;
+use crate::switch::Switching;
 
 /// Wraps the panic hook, once a process.
 pub(crate) fn install_hook() {

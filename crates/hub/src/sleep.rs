@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::hub::{Hub, Switching, deadline_after};
+use crate::hub::{Hub, deadline_after};
+use crate::switch::Switching;
 use crate::waiter::{Reason, Wait};
 
 /// Waits until all that are ready now have run: goes to the end of the run queue. Always switches.

@@ -1,0 +1,158 @@
+//! How what runs gives way: waits, yields, and where it may do neither.
+//!
+//! All of this is inlined into the public calls, since each frame between a greenlet's code and its suspension is a mispredicted return
+//! when it runs again. See ARCHITECTURE.md.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+use crate::block::HubRef;
+use crate::hub::{BUDGET, Hub};
+use crate::waiter::{Interrupted, Outcome, Reason, Timed};
+use crate::word::State;
+
+/// What a wait does where the hub cannot simply run others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Switching {
+    Allowed,
+    /// In `no_switch`.
+    Panics,
+    /// In the panic hook, and while the hub itself drops a user's value: the wait blocks the thread.
+    Blocks,
+}
+
+impl Hub {
+    /// Begins a wait of what runs now.
+    #[inline(always)]
+    pub(crate) fn begin_wait(&self, reason: Reason) -> Timed {
+        // Here rather than when it sleeps: nobody has been told of the wait yet, so nothing can be lost.
+        if self.switching.get() == Switching::Panics {
+            no_switch_here(reason);
+        }
+        let block = self.current();
+        block.local().reason.set(reason);
+        Timed { block, number: block.word.begin() }
+    }
+
+    /// Waits for the end of the wait with that number, the last that the running greenlet has begun.
+    #[inline(always)]
+    pub(crate) fn wait(&self, number: u64, deadline: Option<Instant>) -> Outcome {
+        let block = self.current();
+        if self.switching.get() == Switching::Panics {
+            no_switch_here(block.local().reason.get());
+        }
+        if block.must_unwind() {
+            // Raised before it sleeps. If the wait has been ended already, its notification is for another.
+            let notified = !block.word.cancel(number) && block.word.state(number) == State::Notified;
+            return Outcome::Interrupted(Interrupted::new(notified));
+        }
+        let timer = deadline.map(|deadline| self.arm(deadline, Timed { block, number }));
+        block.local().resume_point.set(greenlet_core::stack_pointer());
+        if block.word.suspend(number, || !std::thread::panicking()) {
+            if self.switching.get() == Switching::Blocks {
+                self.block_thread(block);
+            } else {
+                self.switch(block);
+            }
+        }
+        let state = block.word.state(number);
+        if let Some(timer) = timer {
+            // Whatever the state: the timer has a plain pointer to this block. One that has fired is not found.
+            self.timers.borrow_mut().cancel(timer);
+        }
+        match state {
+            State::Interrupted => Outcome::Interrupted(Interrupted::new(false)),
+            _ if block.must_unwind() => Outcome::Interrupted(Interrupted::new(state == State::Notified)),
+            State::TimedOut => Outcome::TimedOut,
+            _ => Outcome::Notified,
+        }
+    }
+
+    /// Switches to the others and comes back when all that are ready now have run.
+    #[inline(always)]
+    pub(crate) fn yield_now(&self) {
+        let block = self.current();
+        match self.switching.get() {
+            Switching::Allowed => {}
+            Switching::Panics => no_switch_here("yield_now"),
+            Switching::Blocks => return std::thread::yield_now(),
+        }
+        self.ready.push(block);
+        self.switch(block);
+        // An interrupt that came before is raised here as well, after one trip through the queue.
+        if block.must_unwind() {
+            self.raise();
+        }
+    }
+
+    /// Counts an I/O call that need not wait; after many of them without a switch, yields.
+    #[inline]
+    pub(crate) fn spend_budget(&self) {
+        let left = self.budget.get() - 1;
+        self.budget.set(left);
+        if left == 0 {
+            self.budget.set(BUDGET);
+            if self.switching.get() == Switching::Allowed {
+                self.yield_now();
+            }
+        }
+    }
+
+    /// Unwinds what runs now, with what it was interrupted by.
+    #[cold]
+    pub(crate) fn raise(&self) -> ! {
+        if self.current() == self.main.hub_ref()
+            && let Some(report) = self.deadlock.take()
+        {
+            panic!("{report}");
+        }
+        self.current().unwind()
+    }
+
+    /// Switches away from `block`, which runs now. Comes back when it has been taken from a queue.
+    #[inline(always)]
+    fn switch(&self, block: HubRef) {
+        match block.local().suspender.get() {
+            // SAFETY: `block` runs now, on the stack that this belongs to.
+            Some(suspender) => drop(unsafe { suspender.suspend() }),
+            // Only the thread's own stack has none.
+            None => self.run_until_main(),
+        }
+    }
+
+    /// Waits without running anybody else, where no switch may happen.
+    #[cold]
+    fn block_thread(&self, block: HubRef) {
+        // Not until the word says that the wait is over, but until the wake-up has arrived: another thread does the one a
+        // moment before the other, and a wake-up that arrived later would find somebody else's wait.
+        loop {
+            self.drain_inbox();
+            if self.ready.remove(block) || self.urgent.remove(block) {
+                return;
+            }
+            self.sleep();
+            self.fire_timers();
+        }
+    }
+
+    /// Calls `f`, in which a wait does this instead of switching. What blocks goes on doing so.
+    pub(crate) fn with_switching<R>(&self, switching: Switching, f: impl FnOnce() -> R) -> R {
+        struct Restore<'a>(&'a Cell<Switching>, Switching);
+
+        impl Drop for Restore<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.1);
+            }
+        }
+
+        let before = self.switching.get();
+        let _restore = Restore(&self.switching, before);
+        self.switching.set(if before == Switching::Blocks { before } else { switching });
+        f()
+    }
+}
+
+#[cold]
+fn no_switch_here(what: impl std::fmt::Display) -> ! {
+    panic!("a wait inside no_switch: {what}")
+}
