@@ -118,31 +118,6 @@ impl Drop for WaitsInDrop {
 }
 
 #[test]
-#[ignore = "a greenlet that waits while it unwinds does not take the thread's panic count along yet"]
-fn a_greenlet_that_waits_while_it_unwinds_is_noticed_by_no_other() {
-    let lock = Arc::new(Mutex::new(0));
-    let unwinds = spawn(|| {
-        let _waits = WaitsInDrop;
-        std::panic::resume_unwind(Box::new("unwinding"));
-    });
-    let other = spawn({
-        let lock = Arc::clone(&lock);
-        move || {
-            let guard = lock.lock().unwrap();
-            yield_now();
-            let seen = thread::panicking();
-            drop(guard);
-            let caught = catch_unwind(|| std::panic::resume_unwind(Box::new("another")));
-            (seen, caught.is_err(), thread::panicking())
-        }
-    });
-    let failed: Result<(), JoinError> = unwinds.join();
-    assert!(failed.is_err());
-    assert_eq!(other.join().unwrap(), (false, true, false));
-    assert!(!lock.is_poisoned());
-}
-
-#[test]
 fn waits_in_the_panic_hook_block_the_thread() {
     let ended = in_child("panics::waits_in_the_panic_hook_block_the_thread", || {
         let hook = std::panic::take_hook();
