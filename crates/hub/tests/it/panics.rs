@@ -108,15 +108,6 @@ fn a_caught_panic_is_over() {
     assert_eq!(greenlet.join().unwrap(), 5);
 }
 
-/// Waits for a millisecond when it is dropped.
-struct WaitsInDrop;
-
-impl Drop for WaitsInDrop {
-    fn drop(&mut self) {
-        sleep(20 * MS);
-    }
-}
-
 #[test]
 fn waits_in_the_panic_hook_block_the_thread() {
     let ended = in_child("panics::waits_in_the_panic_hook_block_the_thread", || {
