@@ -387,7 +387,7 @@ impl Builder {
         self
     }
 
-    /// Sets the size of its stack in bytes, rounded up to whole pages; 32 KiB at the least.
+    /// Sets the size of its stack in bytes: 32 KiB at the least, rounded up to a size class, at most an eighth larger.
     ///
     /// It is address space: only what is touched takes memory. If there is no room when the greenlet is to run for the
     /// first time, it ends with [`JoinError::NoStack`].
