@@ -24,17 +24,19 @@
 //! greenlets unfinished never gives their counts back: the blocks stay, as their stacks do.
 
 use std::any::Any;
-use std::cell::{Cell, UnsafeCell};
+use std::cell::{Cell, OnceCell, UnsafeCell};
 use std::fmt;
 use std::mem;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use greenlet_core::{Coroutine, Suspender};
 
+use crate::atomics::{AtomicUsize, count_down, count_up};
+use crate::extras::Extras;
 use crate::greenlet::JoinError;
 use crate::interrupt::Interrupt;
 use crate::memory::{self, BlockMemory};
@@ -53,6 +55,12 @@ const DETACHED: u32 = 4;
 const JOINERS: u32 = 8;
 /// The hub has ended; there is no result.
 const HUB_ENDED: u32 = 16;
+/// It was killed: a pending interrupt for as long as it lives.
+const KILLED: u32 = 32;
+/// The closure panicked.
+const PANICKED: u32 = 64;
+/// The thread's own stack.
+const MAIN: u32 = 128;
 
 /// What every greenlet has, whatever its closure.
 pub(crate) struct Block {
@@ -90,6 +98,10 @@ pub(crate) struct Local {
     pub(crate) reason: Cell<Reason>,
     /// Where it stands in the hub's table of those that have waited; `u32::MAX`: nowhere yet.
     pub(crate) place: Cell<u32>,
+    /// How many shields it is in.
+    pub(crate) shields: Cell<u32>,
+    /// What few greenlets have.
+    pub(crate) extras: OnceCell<Box<Extras>>,
     /// Where its stack ended when it last began to wait; see [`Coroutine::prefetch`].
     pub(crate) resume_point: Cell<*const u8>,
     /// The next in the run queue.
@@ -105,9 +117,17 @@ impl Local {
             suspender: Cell::new(None),
             resume_point: Cell::new(ptr::null()),
             next: Cell::new(None),
+            shields: Cell::new(0),
+            extras: OnceCell::new(),
             place: Cell::new(Local::NOWHERE),
             reason: Cell::default(),
         }
+    }
+
+    /// What few greenlets have, made at the first call.
+    #[inline]
+    pub(crate) fn extras(&self) -> &Extras {
+        self.extras.get_or_init(Box::default)
     }
 }
 
@@ -160,12 +180,27 @@ impl<F: FnOnce() -> T, T> Job<F, T> {
         let Payload::Closure(closure) = (unsafe { Self::replace(block, Payload::Empty) }) else {
             unreachable!("a job is run once");
         };
-        let (result, success) = match catch_unwind(AssertUnwindSafe(closure)) {
-            Ok(value) => (Ok(value), SUCCESS),
-            Err(payload) => (Err(JoinError::from_panic(payload)), 0),
+        // SAFETY: the caller works for the hub, which holds a count.
+        let greenlet = unsafe { block.as_ref() };
+        let (result, outcome) = if greenlet.word.is_interrupted() {
+            // Killed before it ran.
+            drop_quietly(closure);
+            (Err(JoinError::Killed), 0)
+        } else {
+            greenlet.set_started();
+            match catch_unwind(AssertUnwindSafe(closure)) {
+                Ok(value) => (Ok(value), SUCCESS),
+                Err(payload) => match JoinError::from_panic(payload) {
+                    killed @ JoinError::Killed => (Err(killed), 0),
+                    panicked => (Err(panicked), PANICKED),
+                },
+            }
         };
+        if let Some(extras) = greenlet.local.extras.get() {
+            extras.end();
+        }
         // SAFETY: as above.
-        unsafe { Self::finish(block, result, success) };
+        unsafe { Self::finish(block, result, outcome) };
     }
 
     /// Ends a job that never ran. Its closure is dropped here.
@@ -173,22 +208,24 @@ impl<F: FnOnce() -> T, T> Job<F, T> {
         // SAFETY: as in `run`.
         let closure = unsafe { Self::replace(block, Payload::Empty) };
         drop_quietly(closure);
+        // SAFETY: the caller works for the hub, which holds a count.
+        let killed = unsafe { block.as_ref() }.is_killed();
         // SAFETY: as in `run`.
-        unsafe { Self::finish(block, Err(err), 0) };
+        unsafe { Self::finish(block, Err(if killed { JoinError::Killed } else { err }), 0) };
     }
 
-    unsafe fn finish(block: NonNull<Block>, result: Result<T, JoinError>, success: u32) {
+    unsafe fn finish(block: NonNull<Block>, result: Result<T, JoinError>, outcome: u32) {
         // SAFETY: the caller works for the hub, which holds a count.
         let flags = unsafe { &block.as_ref().flags };
         if flags.load(Ordering::Acquire) & DETACHED != 0 {
             // Nobody will take it. It is dropped before the greenlet is done, since dropping may wait.
             drop_quietly(result);
-            flags.fetch_or(DONE | success, Ordering::AcqRel);
+            flags.fetch_or(DONE | outcome, Ordering::AcqRel);
             return;
         }
         // SAFETY: the payload is the hub's until the next line.
         unsafe { Self::replace(block, Payload::Result(result)) };
-        if flags.fetch_or(DONE | success, Ordering::AcqRel) & DETACHED != 0 {
+        if flags.fetch_or(DONE | outcome, Ordering::AcqRel) & DETACHED != 0 {
             // SAFETY: the handle was dropped in between, before there was a result: it left the payload to us.
             drop_quietly(unsafe { Self::replace(block, Payload::Empty) });
         }
@@ -220,7 +257,7 @@ impl<F: FnOnce() -> T, T> Job<F, T> {
 }
 
 /// Drops a user's value where a panic of its `drop` has nowhere to go; the panic hook has reported it.
-fn drop_quietly<V>(value: V) {
+pub(crate) fn drop_quietly<V>(value: V) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value)))
         && let Err(stubborn) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
     {
@@ -269,6 +306,30 @@ impl Block {
 
     pub(crate) fn stack_size(&self) -> Option<usize> {
         self.options.as_ref().and_then(|options| options.stack_size)
+    }
+
+    /// Marks it as the thread's own stack.
+    pub(crate) fn set_main(&self) {
+        self.flags.fetch_or(MAIN, Ordering::Relaxed);
+        self.set_started();
+    }
+
+    pub(crate) fn is_main(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & MAIN != 0
+    }
+
+    /// Notes that it was killed; to be followed by [`WaitWord::interrupt`].
+    pub(crate) fn set_killed(&self) {
+        self.flags.fetch_or(KILLED, Ordering::AcqRel);
+    }
+
+    pub(crate) fn is_killed(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & KILLED != 0
+    }
+
+    /// Whether its closure has panicked, rather than returned or been killed.
+    pub(crate) fn is_panicked(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & PANICKED != 0
     }
 
     pub(crate) fn is_started(&self) -> bool {
@@ -331,7 +392,7 @@ unsafe impl Sync for BlockRef {}
 impl BlockRef {
     /// A new reference to what the hub keeps by pointer.
     pub(crate) fn from_hub(block: &HubRef) -> BlockRef {
-        block.references.fetch_add(1, Ordering::Relaxed);
+        count_up(&block.references);
         BlockRef(block.0)
     }
 
@@ -384,7 +445,7 @@ impl Deref for BlockRef {
 
 impl Clone for BlockRef {
     fn clone(&self) -> BlockRef {
-        self.references.fetch_add(1, Ordering::Relaxed);
+        count_up(&self.references);
         BlockRef(self.0)
     }
 }
@@ -399,14 +460,10 @@ impl Drop for BlockRef {
 fn release(block: NonNull<Block>) {
     // SAFETY: the count that is given back has kept the block until here.
     let references = unsafe { &(*block.as_ptr()).references };
-    // A sole owner needs no read-modify-write: nobody else can make a second count.
-    if references.load(Ordering::Acquire) != 1 {
-        if references.fetch_sub(1, Ordering::Release) != 1 {
-            return;
-        }
-        fence(Ordering::Acquire);
+    if !count_down(references) {
+        return;
     }
-    // SAFETY: the last count is gone, and the fence (or the load) orders everybody's use before this.
+    // SAFETY: the last count is gone, and everybody's use of it was before this.
     let free = unsafe { (*block.as_ptr()).vtable.free };
     // SAFETY: as above.
     unsafe { free(block) };
@@ -488,6 +545,10 @@ impl HubRef {
 
 impl JoinError {
     fn from_panic(payload: Box<dyn Any + Send>) -> JoinError {
-        if payload.is::<Interrupt>() { JoinError::Killed } else { JoinError::Panicked(payload) }
+        if matches!(payload.downcast_ref(), Some(Interrupt::Kill)) {
+            JoinError::Killed
+        } else {
+            JoinError::Panicked(payload)
+        }
     }
 }

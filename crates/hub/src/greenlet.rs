@@ -65,7 +65,10 @@ fn spawn_with<T: 'static>(
         let block = Block::allocate(f, &hub.memory, hub.shared(), hub.next_id(), spawned_at, options);
         match start {
             None => hub.push_ready(block.hub_ref()),
-            Some(deadline) => drop(hub.arm(deadline, Timed { block: block.hub_ref(), number: 0 })),
+            Some(deadline) => {
+                let timer = hub.arm(deadline, Timed { block: block.hub_ref(), number: 0 });
+                block.hub_ref().local().extras().start.set(Some(timer));
+            }
         }
         block
     };
@@ -175,7 +178,7 @@ impl Greenlet {
         self.is_finished() || self.wait_deadline(Some(deadline_after(timeout)))
     }
 
-    fn wait_deadline(&self, deadline: Option<Instant>) -> bool {
+    pub(crate) fn wait_deadline(&self, deadline: Option<Instant>) -> bool {
         while !self.is_finished() {
             let Some(joiners) = self.block.join_list() else { break };
             // A number is shown modulo 2^32; there are few greenlets that old.
@@ -205,6 +208,12 @@ impl fmt::Debug for Greenlet {
         (f.debug_struct("Greenlet").field("id", &self.id()).field("name", &self.name()))
             .field("is_finished", &self.is_finished())
             .finish_non_exhaustive()
+    }
+}
+
+impl AsRef<Greenlet> for Greenlet {
+    fn as_ref(&self) -> &Greenlet {
+        self
     }
 }
 
@@ -297,6 +306,12 @@ impl<T> Deref for JoinHandle<T> {
     type Target = Greenlet;
 
     fn deref(&self) -> &Greenlet {
+        &self.greenlet
+    }
+}
+
+impl<T> AsRef<Greenlet> for JoinHandle<T> {
+    fn as_ref(&self) -> &Greenlet {
         &self.greenlet
     }
 }

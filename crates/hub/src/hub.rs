@@ -92,6 +92,8 @@ pub(crate) struct Hub {
     trim_at: Cell<Option<Instant>>,
     /// Greenlets that have waited at least once and have not finished.
     started: RefCell<Vec<HubRef>>,
+    /// So many scopes were entered that can be interrupted.
+    scopes: Cell<u64>,
     /// The next and the last of the range of identifiers that this hub has drawn.
     ids: Cell<(u64, u64)>,
     /// Whether what runs now may switch. One for the hub, since what may not switch is not interleaved with anything.
@@ -100,6 +102,8 @@ pub(crate) struct Hub {
     hopeless_looks: Cell<u32>,
     /// When the next of them is due.
     hopeless_look_at: Cell<Option<Instant>>,
+    /// Whether the main greenlet has switched away while it unwinds.
+    pub(crate) unwinding: Cell<bool>,
     /// The report that the main greenlet is to raise.
     pub(crate) deadlock: RefCell<Option<String>>,
     _alt_stack: Option<AltStack>,
@@ -107,6 +111,7 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub(crate) fn new() -> Hub {
+        crate::sys::find_single_threaded();
         crate::panics::install_hook();
         crate::overflow::install();
         let shared = Shared::new();
@@ -115,7 +120,7 @@ impl Hub {
         let here = Location::caller();
         let memory = BlockMemory::default();
         let main = Block::allocate(|| (), &memory, shared, next_ids().0, here, Some(Box::new(options)));
-        main.set_started();
+        main.set_main();
         Hub {
             current: Cell::new(main.hub_ref()),
             shared,
@@ -134,10 +139,12 @@ impl Hub {
             pool: RefCell::new(CoroutinePool::new(root)),
             trim_at: Cell::new(None),
             started: RefCell::new(Vec::new()),
+            scopes: Cell::new(0),
             ids: Cell::new((0, 0)),
             switching: Cell::new(Switching::Allowed),
             hopeless_looks: Cell::new(0),
             hopeless_look_at: Cell::new(None),
+            unwinding: Cell::new(false),
             deadlock: RefCell::new(None),
             _alt_stack: AltStack::ensure(),
         }
@@ -247,7 +254,6 @@ impl Hub {
         match taken {
             Ok(coroutine) => {
                 job.set_coroutine(Some(coroutine));
-                job.set_started();
                 true
             }
             Err(err) => {
@@ -354,10 +360,11 @@ impl Hub {
             self.hopeless_look_at.set(None);
             match message {
                 Message::Wake(block) if block.hub == self.id => self.ready.push(block.hub_ref()),
+                Message::Kill(block) if block.hub == self.id => self.start_now(block.hub_ref()),
                 Message::Forget { hub, slot, generation } if hub == self.id => self.forget_slot(slot, generation),
                 Message::Deadlock { hub } if hub == self.id => self.end_by_deadlock(),
                 // For a hub that has ended and left its place to this one, by somebody who was slow.
-                Message::Wake(_) | Message::Forget { .. } | Message::Deadlock { .. } => {}
+                Message::Wake(_) | Message::Kill(_) | Message::Forget { .. } | Message::Deadlock { .. } => {}
             }
         }
     }
@@ -380,6 +387,10 @@ impl Hub {
             let Some(timed) = timers.pop_due(now) else { break };
             if timed.number == 0 {
                 self.ready.push(timed.block);
+            } else if timed.number & Timed::SCOPE != 0 {
+                if timed.block.expire(timed.number & !Timed::SCOPE) {
+                    self.urgent.push(timed.block);
+                }
             } else {
                 self.end_wait(timed, State::TimedOut);
             }
@@ -415,6 +426,22 @@ impl Hub {
 
     pub(crate) fn arm(&self, deadline: Instant, timed: Timed) -> crate::timers::TimerKey {
         self.timers.borrow_mut().arm(self.nanos(deadline), timed)
+    }
+
+    /// Makes a job ready now that a timer was to start; it was killed, and is to end without having run.
+    pub(crate) fn start_now(&self, job: HubRef) {
+        // It may have ended while the message was on its way; then so has its timer.
+        let timer = job.local().extras.get().and_then(|extras| extras.start.take());
+        if timer.is_some_and(|timer| self.timers.borrow_mut().cancel(timer).is_some()) {
+            self.ready.push(job);
+        }
+    }
+
+    /// The number of a scope that is entered now: higher than that of all that are entered.
+    #[inline]
+    pub(crate) fn next_scope(&self) -> u64 {
+        self.scopes.set(self.scopes.get() + 1);
+        self.scopes.get()
     }
 
     fn nanos(&self, instant: Instant) -> u64 {
@@ -485,6 +512,10 @@ impl Hub {
         let report = deadlock::report(self);
         if self.switching.get() == Switching::Blocks {
             // Nobody could be unwound: main waits below the panic hook, or whatever it is that blocks the thread.
+            deadlock::abort(&report);
+        }
+        if self.deadlock.borrow().is_some() || self.unwinding.get() {
+            // It was told before and could not end (a scope waits for its children), or it cannot unwind a second time.
             deadlock::abort(&report);
         }
         if main.word.end(number, State::Interrupted) == Ended::Asleep {

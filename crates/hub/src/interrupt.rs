@@ -1,142 +1,102 @@
-//! Ending a greenlet from outside: the unwind that its next wait raises.
+//! Ending a greenlet, or a part of it, from outside: the unwind that its next wait raises.
 //!
-//! An interrupt is a flag in the greenlet's block and, if it waits, the end of that wait. The wait raises it when it
-//! returns, as an unwind with the private payload below, past the panic hook. What is interrupted while it
-//! holds a grant (it was notified in the same tick) passes the grant on first; see [`WaitList`](crate::WaitList).
+//! What is pending is a set: a kill, and every `timeout` that has expired (a failing task group counts as one). The
+//! wait word's bit says that the set is not empty; a wait raises one member when it begins or when it returns, as an unwind with
+//! the private payload below, past the panic hook. A kill goes first, then the *outermost* of the rest. So of those it is enough
+//! to keep one number: scopes are numbered as they are entered, an outer one has the lower number, and when it is raised, all
+//! inner ones are left.
+//!
+//! Raising does not empty the set. A kill stays for good, an expired scope until it is left: so what a user's
+//! `catch_unwind` swallows is raised by the next wait.
+//!
+//! Nothing is raised where the greenlet is *deaf*: while it unwinds (a second unwind out of a `Drop` would abort), in a
+//! shield, in the panic hook. What is interrupted while it holds a grant (it was notified in the same tick) passes the grant on first;
+//! see [`WaitList`](crate::WaitList).
 
+use std::any::Any;
 use std::panic::resume_unwind;
 
-use crate::block::Block;
-#[cfg(test)]
-use crate::block::BlockRef;
-#[cfg(test)]
-use crate::waiter::wake;
+use crate::block::HubRef;
+use crate::hub::Hub;
 
-/// The payload of the unwind; the greenlet's root knows it by its type.
-pub(crate) struct Interrupt(());
+/// The payload of the unwind.
+pub(crate) enum Interrupt {
+    /// The greenlet's root catches it.
+    Kill,
+    /// The scope of that number catches it, on that hub.
+    Scope { hub: u32, number: u64 },
+}
 
-impl Block {
-    /// Whether a wait of this greenlet has to raise something, now.
+/// A part of a greenlet's run that can be interrupted by itself; left when dropped.
+pub(crate) struct InterruptScope<'a> {
+    pub(crate) hub: &'a Hub,
+    pub(crate) greenlet: HubRef,
+    pub(crate) number: u64,
+}
+
+impl<'a> InterruptScope<'a> {
     #[inline]
-    pub(crate) fn must_unwind(&self) -> bool {
-        // While it unwinds already nothing is raised: a second unwind out of a `Drop` would abort.
-        self.word.is_interrupted() && !std::thread::panicking()
+    pub(crate) fn enter(hub: &'a Hub) -> InterruptScope<'a> {
+        InterruptScope { hub, greenlet: hub.current(), number: hub.next_scope() }
     }
 
-    /// Makes the greenlet unwind: at once if it waits, else at its next wait. Usable on any thread.
-    // What calls it, kill and timeout, is still to come.
-    #[cfg(test)]
-    pub(crate) fn interrupt(this: &BlockRef) {
-        if this.word.interrupt() {
-            wake(this);
-        }
-    }
-
-    /// Unwinds the greenlet that calls.
-    #[cold]
-    pub(crate) fn unwind(&self) -> ! {
-        self.word.clear_interrupt();
-        resume_unwind(Box::new(Interrupt(())))
+    /// Whether an unwind is this scope's.
+    pub(crate) fn owns(&self, payload: &(dyn Any + Send)) -> bool {
+        matches!(payload.downcast_ref(), Some(Interrupt::Scope { hub, number })
+            if *hub == self.hub.id() && *number == self.number)
     }
 }
 
-#[cfg(all(test, not(greenlet_loom)))]
-mod tests {
-    use std::cell::{Cell, RefCell};
-    use std::rc::Rc;
-    use std::time::Duration;
-
-    use super::*;
-    use crate::{JoinError, JoinHandle, Reason, WaitList, sleep, spawn, yield_now};
-
-    fn interrupt<T>(handle: &JoinHandle<T>) {
-        Block::interrupt(handle.greenlet().block());
-    }
-
-    #[test]
-    fn an_interrupted_greenlet_unwinds_and_its_destructors_run() {
-        struct Notes(Rc<RefCell<Vec<&'static str>>>);
-        impl Drop for Notes {
-            fn drop(&mut self) {
-                self.0.borrow_mut().push("dropped");
-            }
+impl Drop for InterruptScope<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let Some(extras) = self.greenlet.local().extras.get() else { return };
+        if extras.expired.get() == self.number {
+            extras.expired.set(0);
+            self.greenlet.settle_interrupt();
         }
-        let notes = Rc::new(RefCell::new(Vec::new()));
-        let greenlet = spawn({
-            let notes = Notes(Rc::clone(&notes));
-            move || {
-                notes.0.borrow_mut().push("waits");
-                sleep(Duration::from_secs(60));
-                notes.0.borrow_mut().push("not reached");
-            }
-        });
-        yield_now();
-        interrupt(&greenlet);
-        assert!(matches!(greenlet.join(), Err(JoinError::Killed)));
-        assert_eq!(*notes.borrow(), ["waits", "dropped"]);
+    }
+}
+
+impl HubRef {
+    /// Whether nothing may be raised now, in what runs.
+    #[inline(always)]
+    pub(crate) fn is_deaf(self) -> bool {
+        std::thread::panicking() || self.local().shields.get() > 0
     }
 
-    #[test]
-    fn an_interrupt_that_finds_nobody_waiting_is_raised_by_the_next_wait() {
-        let greenlet = spawn(|| {
-            let this = Rc::new(crate::current());
-            Block::interrupt(this.block());
-            yield_now();
-        });
-        assert!(matches!(greenlet.join(), Err(JoinError::Killed)));
+    /// Whether a wait of what runs now has to raise something.
+    #[inline(always)]
+    pub(crate) fn must_unwind(self) -> bool {
+        self.word.is_interrupted() && !self.is_deaf()
     }
 
-    #[test]
-    fn a_notification_that_meets_an_interrupt_in_the_same_tick_goes_to_the_next_waiter() {
-        let (list, woken) = (Rc::new(WaitList::new()), Rc::new(Cell::new(0)));
-        let waiter = |list: &Rc<WaitList>| {
-            let (list, woken) = (Rc::clone(list), Rc::clone(&woken));
-            spawn(move || {
-                list.wait(Reason::new("a permit"), None, || false);
-                woken.set(woken.get() + 1);
-            })
-        };
-        // The permit comes first, or the interrupt does: either way the second waiter has it.
-        for permit_first in [true, false] {
-            let (first, second) = (waiter(&list), waiter(&list));
-            yield_now();
-            if permit_first {
-                assert!(list.notify_one());
-            }
-            interrupt(&first);
-            if !permit_first {
-                assert!(list.notify_one());
-            }
-            assert!(matches!(first.join(), Err(JoinError::Killed)));
-            second.join().unwrap();
+    /// Notes that a scope is to be unwound; true if the greenlet has to be made ready for it.
+    pub(crate) fn expire(self, number: u64) -> bool {
+        let expired = &self.local().extras().expired;
+        if expired.get() == 0 || number < expired.get() {
+            expired.set(number);
         }
-        assert_eq!(woken.get(), 2);
+        self.word.interrupt()
     }
 
-    #[test]
-    fn nothing_is_raised_while_a_greenlet_unwinds() {
-        struct Waits(Rc<Cell<bool>>);
-        impl Drop for Waits {
-            fn drop(&mut self) {
-                // A second unwind out of here would abort the process.
-                yield_now();
-                self.0.set(true);
-            }
+    /// Takes the bit out of the word, now that no scope is expired, unless a kill is pending.
+    #[cold]
+    fn settle_interrupt(self) {
+        self.word.clear_interrupt();
+        // Whoever kills it sets the mark first: either it is seen here, or the bit comes after this.
+        if self.is_killed() {
+            self.word.interrupt();
         }
-        let cleaned = Rc::new(Cell::new(false));
-        let greenlet = spawn({
-            let waits = Waits(Rc::clone(&cleaned));
-            move || {
-                let _waits = waits;
-                sleep(Duration::from_secs(60));
-            }
-        });
-        yield_now();
-        interrupt(&greenlet);
-        // Let it unwind into its cleanup, and interrupt it there once more.
-        yield_now();
-        interrupt(&greenlet);
-        assert!(matches!(greenlet.join(), Err(JoinError::Killed)));
-        assert!(cleaned.get());
+    }
+
+    /// Unwinds the greenlet that runs.
+    #[cold]
+    pub(crate) fn unwind(self) -> ! {
+        let expired = self.local().extras.get().map_or(0, |extras| extras.expired.get());
+        resume_unwind(Box::new(match expired {
+            number if number != 0 && !self.is_killed() => Interrupt::Scope { hub: self.hub, number },
+            _ => Interrupt::Kill,
+        }))
     }
 }

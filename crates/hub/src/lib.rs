@@ -45,10 +45,17 @@ mod handle;
 mod io;
 mod resolve;
 mod sleep;
+
+mod short_lock;
 mod wait_list;
+mod waitable;
 mod waiter;
 
+mod kill;
+mod timeout;
+
 mod block;
+mod extras;
 mod interrupt;
 mod memory;
 mod word;
@@ -72,7 +79,11 @@ pub use borrowed::{wait_readable, wait_readable_timeout, wait_writable, wait_wri
 pub use greenlet::{Builder, Greenlet, JoinError, JoinHandle, current, joinall, spawn, spawn_later};
 pub use handle::Handle;
 pub use io::{Io, Kind};
+pub use kill::{KillError, killall, shield};
 pub use resolve::lookup_host;
+pub use short_lock::{ShortGuard, ShortLock};
 pub use sleep::{no_switch, sleep, sleep_until, yield_now};
-pub use wait_list::WaitList;
-pub use waiter::{Interrupted, Outcome, Reason, Wait, Waiter};
+pub use timeout::{Elapsed, timeout, timeout_at};
+pub use wait_list::{WaitList, WaitQueue};
+pub use waitable::{Iwait, Waitable, iwait, wait, wait_until_any};
+pub use waiter::{Claim, Interrupted, Outcome, Reason, Wait, Waiter};

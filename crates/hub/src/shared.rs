@@ -15,6 +15,8 @@ use crate::sys::Waker;
 pub(crate) enum Message {
     /// A greenlet whose wait was ended while it slept.
     Wake(BlockRef),
+    /// A greenlet that was killed before it had run.
+    Kill(BlockRef),
     /// A descriptor that was registered with the hub of that number was let go of elsewhere.
     Forget { hub: u32, slot: u32, generation: u32 },
     /// Every hub of the process, this one by its number, sleeps for good (see `deadlock`).

@@ -38,19 +38,21 @@ impl Hub {
     #[inline(always)]
     pub(crate) fn wait(&self, number: u64, deadline: Option<Instant>) -> Outcome {
         let block = self.current();
-        if self.switching.get() == Switching::Panics {
+        let switching = self.switching.get();
+        if switching == Switching::Panics {
             no_switch_here(block.local().reason.get());
         }
-        if block.must_unwind() {
+        let deaf = switching != Switching::Allowed || block.is_deaf();
+        if !deaf && block.word.is_interrupted() {
             // Raised before it sleeps. If the wait has been ended already, its notification is for another.
             let notified = !block.word.cancel(number) && block.word.state(number) == State::Notified;
             return Outcome::Interrupted(Interrupted::new(notified));
         }
         let timer = deadline.map(|deadline| self.arm(deadline, Timed { block, number }));
         block.local().resume_point.set(greenlet_core::stack_pointer());
-        if block.word.suspend(number, || !std::thread::panicking()) {
-            if self.switching.get() == Switching::Blocks {
-                self.block_thread(block);
+        if block.word.suspend(number, deaf) {
+            if deaf {
+                self.switch_with_care(block);
             } else {
                 self.switch(block);
             }
@@ -62,7 +64,9 @@ impl Hub {
         }
         match state {
             State::Interrupted => Outcome::Interrupted(Interrupted::new(false)),
-            _ if block.must_unwind() => Outcome::Interrupted(Interrupted::new(state == State::Notified)),
+            _ if !deaf && block.word.is_interrupted() => {
+                Outcome::Interrupted(Interrupted::new(state == State::Notified))
+            }
             State::TimedOut => Outcome::TimedOut,
             _ => Outcome::Notified,
         }
@@ -78,10 +82,14 @@ impl Hub {
             Switching::Blocks => return std::thread::yield_now(),
         }
         self.ready.push(block);
-        self.switch(block);
+        if std::thread::panicking() {
+            self.switch_while_unwinding(block);
+        } else {
+            self.switch(block);
+        }
         // An interrupt that came before is raised here as well, after one trip through the queue.
-        if block.must_unwind() {
-            self.raise();
+        if block.word.is_interrupted() {
+            self.raise_pending();
         }
     }
 
@@ -95,6 +103,14 @@ impl Hub {
             if self.switching.get() == Switching::Allowed {
                 self.yield_now();
             }
+        }
+    }
+
+    /// Unwinds what runs now if an interrupt is pending and may be raised.
+    #[cold]
+    pub(crate) fn raise_pending(&self) {
+        if self.switching.get() == Switching::Allowed && self.current().must_unwind() {
+            self.raise();
         }
     }
 
@@ -118,6 +134,25 @@ impl Hub {
             // Only the thread's own stack has none.
             None => self.run_until_main(),
         }
+    }
+
+    /// Switches away where something is out of the ordinary: below the panic hook, in a shield, in the middle of an unwind.
+    #[cold]
+    fn switch_with_care(&self, block: HubRef) {
+        if self.switching.get() == Switching::Blocks {
+            self.block_thread(block);
+        } else if std::thread::panicking() {
+            self.switch_while_unwinding(block);
+        } else {
+            self.switch(block);
+        }
+    }
+
+    /// Switches away in the middle of an unwind, and takes the thread's panic count along, so that nobody else notices.
+    #[cold]
+    #[inline(never)]
+    fn switch_while_unwinding(&self, block: HubRef) {
+        self.switch(block);
     }
 
     /// Waits without running anybody else, where no switch may happen.

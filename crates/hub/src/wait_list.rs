@@ -1,10 +1,10 @@
-//! First-in-first-out lists of waiters: the one queue under every primitive.
+//! First-in-first-out queues of waiters: what lies under every primitive.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::waiter::{Outcome, Reason, Wait, Waiter};
+use crate::short_lock::{ShortGuard, ShortLock};
+use crate::waiter::{Claim, Outcome, Reason, Wait, Waiter};
 use crate::word::State;
 
 /// Waiters in the order in which they came.
@@ -32,13 +32,20 @@ use crate::word::State;
 #[derive(Debug, Default)]
 pub struct WaitList {
     // Held for a few instructions, never over a switch or a user's code.
-    queue: Mutex<WaitQueue>,
+    queue: ShortLock<WaitQueue>,
 }
 
 impl WaitList {
     /// An empty list. Allocates nothing.
+    #[cfg(not(greenlet_loom))]
     pub const fn new() -> WaitList {
-        WaitList { queue: Mutex::new(WaitQueue::new()) }
+        WaitList { queue: ShortLock::new(WaitQueue::new()) }
+    }
+
+    /// An empty list.
+    #[cfg(greenlet_loom)]
+    pub fn new() -> WaitList {
+        WaitList::default()
     }
 
     /// Puts a waiter at the end.
@@ -48,21 +55,17 @@ impl WaitList {
 
     /// Ends the wait of the first who still waits; false if nobody does. Never switches.
     pub fn notify_one(&self) -> bool {
-        // The lock is free again before a waiter is notified, since that may have to wake another thread.
-        while let Some(waiter) = self.pop() {
-            if waiter.notify() {
-                return true;
-            }
-        }
-        false
+        // Made ready without the lock, since that may have to wake another thread.
+        let claimed = self.lock().claim_first();
+        claimed.is_some()
     }
 
     /// Ends the waits of all who are in the list now; says of how many. Never switches.
     ///
     /// Those who come while this runs stay: they wait for the next time.
     pub fn notify_all(&self) -> usize {
-        let waiters = std::mem::take(&mut *self.lock());
-        waiters.into_iter().filter(Waiter::notify).count()
+        let waiters = self.lock().take();
+        waiters.notify_all()
     }
 
     /// Whether nobody waits. May count waits that have just ended.
@@ -112,19 +115,58 @@ impl WaitList {
         }
     }
 
-    fn pop(&self) -> Option<Waiter> {
-        self.lock().pop_front()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, WaitQueue> {
-        // Nothing in here panics while it holds the lock.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    #[inline]
+    fn lock(&self) -> ShortGuard<'_, WaitQueue> {
+        self.queue.lock()
     }
 }
 
-/// The queue without a lock, for what one hub alone touches.
+/// Waiters in the order in which they came, for a primitive that has a lock of its own: its state and its waiters change together.
+///
+/// Stale entries are treated as [`WaitList`] treats them.
+///
+/// # Examples
+///
+/// A gate that opens once. The state and the queue are under one lock, and greenlets are made ready without it:
+///
+/// ```
+/// use greenlet_hub::{Reason, ShortLock, Wait, WaitQueue, spawn, yield_now};
+/// use std::rc::Rc;
+///
+/// #[derive(Default)]
+/// struct Gate(ShortLock<(bool, WaitQueue)>);
+///
+/// impl Gate {
+///     fn wait(&self) {
+///         let wait = {
+///             let mut state = self.0.lock();
+///             if state.0 {
+///                 return;
+///             }
+///             let wait = Wait::begin(Reason::new("the gate"));
+///             state.1.push_back(wait.waiter());
+///             wait
+///         };
+///         wait.notified(None);
+///     }
+///     fn open(&self) {
+///         let waiters = {
+///             let mut state = self.0.lock();
+///             state.0 = true;
+///             state.1.take()
+///         };
+///         waiters.notify_all();
+///     }
+/// }
+///
+/// let gate = Rc::new(Gate::default());
+/// let waiting = spawn({ let gate = Rc::clone(&gate); move || gate.wait() });
+/// yield_now();
+/// gate.open();
+/// waiting.join().unwrap();
+/// ```
 #[derive(Debug, Default)]
-pub(crate) struct WaitQueue {
+pub struct WaitQueue {
     waiters: VecDeque<Waiter>,
     /// At this length the stale entries are swept out; 0: at the smallest.
     sweep_at: usize,
@@ -133,32 +175,67 @@ pub(crate) struct WaitQueue {
 impl WaitQueue {
     const SMALLEST_SWEEP: usize = 16;
 
-    pub(crate) const fn new() -> WaitQueue {
+    /// An empty queue. Allocates nothing.
+    pub const fn new() -> WaitQueue {
         WaitQueue { waiters: VecDeque::new(), sweep_at: 0 }
     }
 
-    pub(crate) fn push_back(&mut self, waiter: Waiter) {
+    /// Puts a waiter at the end.
+    #[inline]
+    pub fn push_back(&mut self, waiter: Waiter) {
         if self.waiters.len() >= self.sweep_at.max(Self::SMALLEST_SWEEP) {
-            self.waiters.retain(Waiter::is_waiting);
-            self.sweep_at = 2 * self.waiters.len();
+            self.sweep();
         }
         self.waiters.push_back(waiter);
     }
 
-    pub(crate) fn pop_front(&mut self) -> Option<Waiter> {
+    /// Puts a waiter at the front: it was woken for nothing, and keeps its place.
+    pub fn push_front(&mut self, waiter: Waiter) {
+        self.waiters.push_front(waiter);
+    }
+
+    #[cold]
+    fn sweep(&mut self) {
+        self.waiters.retain(Waiter::is_waiting);
+        self.sweep_at = 2 * self.waiters.len();
+    }
+
+    /// Takes the first, who may not wait any more.
+    #[inline]
+    pub fn pop_front(&mut self) -> Option<Waiter> {
         self.waiters.pop_front()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Ends the wait of the first who still waits, and takes him out; `None` if nobody does. See [`Waiter::claim`].
+    #[inline]
+    pub fn claim_first(&mut self) -> Option<Claim> {
+        // A claim that failed is passed on.
+        while let Some(waiter) = self.waiters.pop_front() {
+            if let Some(claim) = waiter.claim() {
+                return Some(claim);
+            }
+        }
+        None
+    }
+
+    /// Takes all of them.
+    pub fn take(&mut self) -> WaitQueue {
+        std::mem::take(self)
+    }
+
+    /// Ends the waits of all of them; says of how many. Not to be called with a lock held. Never switches.
+    pub fn notify_all(self) -> usize {
+        self.waiters.into_iter().filter_map(Waiter::claim).count()
+    }
+
+    /// Whether nobody waits. May count waits that have just ended.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
         self.waiters.is_empty()
     }
-}
 
-impl IntoIterator for WaitQueue {
-    type Item = Waiter;
-    type IntoIter = std::collections::vec_deque::IntoIter<Waiter>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.waiters.into_iter()
+    /// How many wait now.
+    pub fn count_waiting(&self) -> usize {
+        self.waiters.iter().filter(|waiter| waiter.is_waiting()).count()
     }
 }

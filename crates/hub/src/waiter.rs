@@ -223,6 +223,19 @@ impl Waiter {
         self.end(State::Notified)
     }
 
+    /// Ends the wait as [`notify`](Waiter::notify) does, but leaves it to the claim to make its greenlet ready; `None` if the
+    /// wait is over. Never switches.
+    ///
+    /// So what is given to the waiter can be settled under a lock, and other threads be woken after it.
+    #[inline]
+    pub fn claim(self) -> Option<Claim> {
+        match self.block.word.end(self.number, State::Notified) {
+            Ended::Stale => None,
+            Ended::Early => Some(Claim { asleep: None }),
+            Ended::Asleep => Some(Claim { asleep: Some(self.block) }),
+        }
+    }
+
     /// Whether the wait can still be ended; false for good once it is.
     pub fn is_waiting(&self) -> bool {
         self.block.word.is_open(self.number)
@@ -233,7 +246,7 @@ impl Waiter {
             Ended::Stale => false,
             Ended::Early => true,
             Ended::Asleep => {
-                wake(&self.block);
+                wake(self.block.clone());
                 true
             }
         }
@@ -248,17 +261,43 @@ impl fmt::Debug for Waiter {
     }
 }
 
+/// A wait that was ended by [`Waiter::claim`]. Dropping this makes its greenlet ready: the duty of whoever claimed it.
+///
+/// To be dropped without a lock held, since that may have to wake another thread.
+#[must_use = "the greenlet becomes ready when this is dropped"]
+pub struct Claim {
+    /// None: its owner runs, and will see it by itself.
+    asleep: Option<BlockRef>,
+}
+
+impl Drop for Claim {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(block) = self.asleep.take() {
+            wake(block);
+        }
+    }
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim").finish_non_exhaustive()
+    }
+}
+
 /// Makes a greenlet ready whose wait the caller has ended while it slept.
-pub(crate) fn wake(block: &BlockRef) {
-    let here = Hub::try_with(|hub| {
+#[inline]
+pub(crate) fn wake(block: BlockRef) {
+    let own = Hub::try_with(|hub| {
         let own = hub.id() == block.hub;
         if own {
             hub.push_ready(block.hub_ref());
         }
         own
     });
-    if here != Some(true) {
-        block.shared.send(crate::shared::Message::Wake(block.clone()));
+    if own != Some(true) {
+        let shared = block.shared;
+        shared.send(crate::shared::Message::Wake(block));
     }
 }
 
@@ -266,6 +305,10 @@ pub(crate) fn wake(block: &BlockRef) {
 #[derive(Clone, Copy)]
 pub(crate) struct Timed {
     pub(crate) block: HubRef,
-    /// The number of the wait; 0 for a job that is to start (waits count from 1).
+    /// The number of the wait; 0 for a job that is to start (waits count from 1); `SCOPE` and the number of a scope that is to be unwound.
     pub(crate) number: u64,
+}
+
+impl Timed {
+    pub(crate) const SCOPE: u64 = 1 << 63;
 }

@@ -8,7 +8,8 @@
 //!
 //!                    ┌── end ──► Notified ─┐
 //!  Idle ── begin ──► Begun                 ├─► (the next begin)
-//!                    │  └─ suspend ─► Suspended ── end ──► Notified, TimedOut, Interrupted
+//!                    │  ├─ suspend ─► Suspended ── end ──► Notified, TimedOut, Interrupted
+//!                    │  └─ suspend ─► Deaf ─────── end ──► Notified, TimedOut
 //!                    └── cancel ──► Idle
 //! ```
 //!
@@ -22,10 +23,11 @@
 //! nobody must put the greenlet into a run queue, for it is running. So [`end`](WaitWord::end) tells whether
 //! the owner had gone to sleep, and the owner's [`suspend`](WaitWord::suspend) fails if the wait is over.
 //!
-//! An interrupt is for whatever the greenlet waits for next, so it is a bit that stays until it is raised. It shares the word, because
-//! then there is nothing to order: either the owner sees the bit before it sleeps, or the one who set it sees it asleep.
+//! An interrupt is for whatever the greenlet waits for next, so it is a bit that stays as long as one is pending. It shares the word, because
+//! then there is nothing to order: either the owner sees the bit before it sleeps, or the one who set it sees it asleep. One who sleeps
+//! where nothing may be raised (in a shield, while he unwinds) is `Deaf`: the bit is set, and that is all.
 
-use crate::atomics::{AtomicU64, Ordering};
+use crate::atomics::{AtomicU64, Ordering, add, exchange_if, set_bits};
 
 const STATE_MASK: u64 = 0b111;
 const INTERRUPTED: u64 = 0b1000;
@@ -47,6 +49,8 @@ pub(crate) enum State {
     TimedOut = 4,
     /// Ended by a kill, an outer time-out or a deadlock report.
     Interrupted = 5,
+    /// As `Suspended`, where no interrupt may be raised.
+    Deaf = 6,
 }
 
 impl State {
@@ -57,7 +61,8 @@ impl State {
             2 => State::Suspended,
             3 => State::Notified,
             4 => State::TimedOut,
-            _ => State::Interrupted,
+            5 => State::Interrupted,
+            _ => State::Deaf,
         }
     }
 }
@@ -86,7 +91,7 @@ fn with_state(word: u64, state: State) -> u64 {
 }
 
 fn is_open(word: u64) -> bool {
-    matches!(State::of(word), State::Begun | State::Suspended)
+    matches!(State::of(word), State::Begun | State::Suspended | State::Deaf)
 }
 
 impl WaitWord {
@@ -102,24 +107,27 @@ impl WaitWord {
         let number = (word >> NUMBER_SHIFT) + 1;
         // Added, since the bit between them may be set meanwhile.
         let change = pack(number, State::Begun).wrapping_sub(word & !INTERRUPTED);
-        self.0.fetch_add(change, Ordering::Relaxed);
+        add(&self.0, change);
         number
     }
 
-    /// Says that the owner is about to switch away; false if the wait is over, or if there is an interrupt and the owner may
-    /// unwind, which ends it.
-    #[inline]
-    pub(crate) fn suspend(&self, number: u64, may_unwind: impl FnOnce() -> bool) -> bool {
+    /// Says that the owner is about to switch away; false if the wait is over, or if there is an interrupt, which ends it.
+    ///
+    /// `deaf`: no interrupt may be raised now.
+    #[inline(always)]
+    pub(crate) fn suspend(&self, number: u64, deaf: bool) -> bool {
         let mut word = self.0.load(Ordering::Relaxed);
-        let mut may_unwind = Some(may_unwind);
         loop {
             if word & !INTERRUPTED != pack(number, State::Begun) {
                 return false;
             }
-            let interrupted = word & INTERRUPTED != 0 && may_unwind.take().is_some_and(|may_unwind| may_unwind());
-            let state = if interrupted { State::Interrupted } else { State::Suspended };
+            let state = match (deaf, word & INTERRUPTED != 0) {
+                (true, _) => State::Deaf,
+                (false, false) => State::Suspended,
+                (false, true) => State::Interrupted,
+            };
             match self.swap(word, with_state(word, state)) {
-                Ok(_) => return !interrupted,
+                Ok(_) => return state != State::Interrupted,
                 // Ended, or interrupted meanwhile.
                 Err(now) => word = now,
             }
@@ -150,12 +158,21 @@ impl WaitWord {
     }
 
     /// Interrupts the owner; true if the caller has to make it ready.
-    // What calls it, kill and timeout, is still to come.
-    #[cfg(test)]
     pub(crate) fn interrupt(&self) -> bool {
-        let word = self.0.fetch_or(INTERRUPTED, Ordering::AcqRel);
-        // If it is over by now, the owner sees the bit when it runs, or before it sleeps again.
-        is_open(word) && self.end(word >> NUMBER_SHIFT, State::Interrupted) == Ended::Asleep
+        let word = set_bits(&self.0, INTERRUPTED);
+        self.end_if_suspended(word | INTERRUPTED, State::Interrupted)
+    }
+
+    /// Ends the wait that is under way, unless the owner runs or is deaf; true if the caller has to make it ready.
+    pub(crate) fn end_if_suspended(&self, mut word: u64, state: State) -> bool {
+        // If it runs, it sees the bit before it sleeps; if another wait is under way by now, it began with the bit set.
+        while State::of(word) == State::Suspended {
+            match self.swap(word, with_state(word, state)) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
     }
 
     /// Whether an interrupt is pending.
@@ -164,9 +181,9 @@ impl WaitWord {
         self.0.load(Ordering::Relaxed) & INTERRUPTED != 0
     }
 
-    /// Takes the pending interrupt back, to raise it.
+    /// Takes the bit back: nothing is pending any more.
     pub(crate) fn clear_interrupt(&self) {
-        self.0.fetch_and(!INTERRUPTED, Ordering::Acquire);
+        self.0.fetch_and(!INTERRUPTED, Ordering::AcqRel);
     }
 
     /// Ends whatever wait is under way so that nobody else can; returns the word.
@@ -210,7 +227,7 @@ impl WaitWord {
     /// Exchanges the whole word; the state that it had, or what it is instead.
     #[inline]
     fn swap(&self, from: u64, to: u64) -> Result<State, u64> {
-        (self.0).compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).map(State::of)
+        exchange_if(&self.0, from, to).map(State::of)
     }
 }
 
@@ -222,7 +239,7 @@ mod tests {
     fn a_wait_ends_once() {
         let word = WaitWord::new();
         let number = word.begin();
-        assert!(word.suspend(number, || true));
+        assert!(word.suspend(number, false));
         assert_eq!(word.end(number, State::TimedOut), Ended::Asleep);
         assert_eq!(word.end(number, State::Notified), Ended::Stale);
         assert_eq!(word.state(number), State::TimedOut);
@@ -233,7 +250,7 @@ mod tests {
         let word = WaitWord::new();
         let number = word.begin();
         assert_eq!(word.end(number, State::Notified), Ended::Early);
-        assert!(!word.suspend(number, || true));
+        assert!(!word.suspend(number, false));
         assert!(!word.cancel(number));
     }
 
@@ -268,7 +285,7 @@ mod loom_tests {
             });
             let [notify, time_out, interrupt] = others;
             let (first, second) = (thread::spawn(notify), thread::spawn(time_out));
-            let slept = word.suspend(number, || true);
+            let slept = word.suspend(number, false);
             let ended = [interrupt(), first.join().unwrap(), second.join().unwrap()];
             let successes = ended.iter().filter(|ended| **ended != Ended::Stale).count();
             assert_eq!(successes, 1);
@@ -291,7 +308,7 @@ mod loom_tests {
                 move || word.end(1, State::Notified)
             });
             let number = word.begin();
-            let sleeps = word.suspend(number, || true);
+            let sleeps = word.suspend(number, false);
             let (woken, ended) = (killer.join().unwrap(), notifier.join().unwrap());
             // It is pushed once if it sleeps, and never if it runs.
             assert_eq!(usize::from(woken) + usize::from(ended == Ended::Asleep), usize::from(sleeps));
@@ -325,7 +342,7 @@ mod loom_tests {
             });
             let _ = word.cancel(first);
             let second = word.begin();
-            assert!(word.suspend(second, || true));
+            assert!(word.suspend(second, false));
             assert!(word.is_open(second));
             late.join().unwrap();
             assert!(word.is_open(second));

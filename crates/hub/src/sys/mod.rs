@@ -14,6 +14,7 @@ pub(crate) use other::*;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 use std::time::Duration;
 
 /// What a registration asks for.
@@ -38,6 +39,32 @@ pub(crate) struct Event {
 
 /// The key that is not a descriptor's: the hub's own eventfd.
 pub(crate) const WAKE_KEY: u64 = u64::MAX >> 1;
+
+/// Where it is told whether the process has one thread: the C library's byte, or until that is found (and where there is none)
+/// one that says no.
+static ONE_THREAD: AtomicPtr<AtomicU8> = AtomicPtr::new((&raw const MAYBE_MORE).cast_mut());
+static MAYBE_MORE: AtomicU8 = AtomicU8::new(0);
+
+/// Whether no second thread has ever been started. Nobody but the calling thread can change that.
+#[inline(always)]
+pub(crate) fn single_threaded() -> bool {
+    let told = ONE_THREAD.load(Ordering::Relaxed);
+    // SAFETY: either our own byte or the C library's, which live as long as the process; only pthread_create writes to the latter,
+    // in the thread that is the only one.
+    unsafe { &*told }.load(Ordering::Relaxed) != 0
+}
+
+/// Looks for the byte. glibc has it from 2.32 on.
+pub(crate) fn find_single_threaded() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: a name that ends in zero, looked up in what is loaded.
+        let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__libc_single_threaded".as_ptr()) };
+        if !found.is_null() {
+            ONE_THREAD.store(found.cast(), Ordering::Relaxed);
+        }
+    }
+}
 
 /// Asks the kernel whether the descriptor is ready now, without waiting.
 pub(crate) fn is_ready(fd: BorrowedFd<'_>, write: bool) -> io::Result<bool> {

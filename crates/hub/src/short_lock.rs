@@ -1,0 +1,162 @@
+//! A lock for a few instructions: what the state of a primitive lies under.
+//!
+//! Not std's `Mutex`, for three reasons. Unlocking is a plain store, which halves the price of a lock that nobody contends for. In
+//! a process of one thread locking is a plain store as well. And nobody who finds it taken goes to sleep in the kernel: it is
+//! free again after some instructions, unless its holder was preempted, so he spins, and then gives the processor away.
+
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+use crate::atomics::{AtomicBool, Ordering, single_threaded};
+
+/// A lock that is held for some instructions at a time, for the state of a primitive; see [`WaitQueue`](crate::WaitQueue).
+///
+/// Never to be held over a wait, a notification ([`Claim`](crate::Claim)s are dropped after it) or a user's code: whoever
+/// finds it taken spins. It does not poison, and a thread must not lock it twice.
+///
+/// # Examples
+///
+/// ```
+/// use greenlet_hub::ShortLock;
+///
+/// let count = ShortLock::new(1);
+/// *count.lock() += 1;
+/// assert_eq!(count.into_inner(), 2);
+/// ```
+pub struct ShortLock<T: ?Sized> {
+    locked: AtomicBool,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the value is reached through a guard, of which there is one at a time, or through `&mut`.
+unsafe impl<T: ?Sized + Send> Sync for ShortLock<T> {}
+// SAFETY: it owns the value.
+unsafe impl<T: ?Sized + Send> Send for ShortLock<T> {}
+
+/// Spins before the processor is given away.
+const SPINS: u32 = 64;
+
+impl<T> ShortLock<T> {
+    /// A lock that is free.
+    #[cfg(not(greenlet_loom))]
+    pub const fn new(value: T) -> ShortLock<T> {
+        ShortLock { locked: AtomicBool::new(false), value: UnsafeCell::new(value) }
+    }
+
+    /// A lock that is free.
+    #[cfg(greenlet_loom)]
+    pub fn new(value: T) -> ShortLock<T> {
+        ShortLock { locked: AtomicBool::new(false), value: UnsafeCell::new(value) }
+    }
+
+    /// The value, which nobody else can reach any more.
+    pub fn into_inner(self) -> T {
+        self.value.into_inner()
+    }
+}
+
+impl<T: ?Sized> ShortLock<T> {
+    /// Locks it; spins while another thread has it.
+    ///
+    /// # Panics
+    ///
+    /// In a process of one thread, if that has it locked already.
+    #[inline(always)]
+    pub fn lock(&self) -> ShortGuard<'_, T> {
+        if single_threaded() {
+            if self.locked.load(Ordering::Relaxed) {
+                locked_twice();
+            }
+            self.locked.store(true, Ordering::Relaxed);
+        } else if self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            self.spin();
+        }
+        ShortGuard { lock: self, marker: PhantomData }
+    }
+
+    #[cold]
+    fn spin(&self) {
+        for round in 1_u32.. {
+            if !self.locked.load(Ordering::Relaxed)
+                && self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+            {
+                return;
+            }
+            if cfg!(greenlet_loom) || round.is_multiple_of(SPINS) {
+                // Whoever has it does not run.
+                give_way();
+            } else {
+                std::hint::spin_loop();
+            }
+        }
+    }
+
+    /// The value, which nobody else can reach meanwhile.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
+    }
+}
+
+fn give_way() {
+    #[cfg(not(greenlet_loom))]
+    std::thread::yield_now();
+    #[cfg(greenlet_loom)]
+    loom::thread::yield_now();
+}
+
+#[cold]
+fn locked_twice() -> ! {
+    panic!("a thread locks twice what it may hold for a few instructions only")
+}
+
+impl<T: Default> Default for ShortLock<T> {
+    fn default() -> ShortLock<T> {
+        ShortLock::new(T::default())
+    }
+}
+
+impl<T: ?Sized> fmt::Debug for ShortLock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShortLock").finish_non_exhaustive()
+    }
+}
+
+/// The locked value of a [`ShortLock`], which is free again when this is dropped.
+pub struct ShortGuard<'a, T: ?Sized> {
+    lock: &'a ShortLock<T>,
+    // Not `Send`: it is unlocked where it was locked, after a few instructions.
+    marker: PhantomData<*mut ()>,
+}
+
+impl<T: ?Sized> Deref for ShortGuard<'_, T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        // SAFETY: it is locked, so this guard is the only one.
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T: ?Sized> DerefMut for ShortGuard<'_, T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above, and the guard is borrowed mutably.
+        unsafe { &mut *self.lock.value.get() }
+    }
+}
+
+impl<T: ?Sized> Drop for ShortGuard<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.lock.locked.store(false, Ordering::Release);
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for ShortGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}

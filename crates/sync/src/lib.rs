@@ -1,0 +1,18 @@
+//! Events, locks, semaphores, queues, groups and pools that work between greenlets, hubs and plain threads alike.
+//!
+//! A wait in here switches to other greenlets; on a plain thread it runs that thread's hub. All of it is `Send` and `Sync` when its payload
+//! allows, and takes payloads that are neither on one hub. There is one API for both: without contention an operation costs
+//! one or two atomic ones, and none in a process of one thread.
+//!
+//! Everything stands on the public API of `greenlet-hub`: one lock for a few instructions ([`ShortLock`](greenlet_hub::ShortLock)),
+//! queues of waiters ([`WaitQueue`](greenlet_hub::WaitQueue)) and waits that end once ([`Wait`](greenlet_hub::Wait)).
+//!
+//! # What all of them keep
+//!
+//! * What need not wait never switches. Whoever waits is served in the order in which he came.
+//! * *Barging*: what is free may be taken by whoever asks first, even if others have been woken for it. But one who was woken and found it
+//!   taken keeps his place and is handed the next one, so nobody starves.
+//! * *Nothing is lost.* One who is killed or times out in the tick in which he was given something passes it on to the next.
+//! * Nothing is poisoned: a guard that a panic or a kill drops just unlocks.
+
+#![deny(unsafe_code)]
