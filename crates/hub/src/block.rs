@@ -39,8 +39,10 @@ use crate::atomics::{AtomicUsize, count_down, count_up};
 use crate::extras::Extras;
 use crate::greenlet::JoinError;
 use crate::interrupt::Interrupt;
+use crate::links::LinkEntry;
 use crate::memory::{self, BlockMemory};
 use crate::shared::Shared;
+use crate::short_lock::ShortLock;
 use crate::wait_list::WaitList;
 use crate::waiter::Reason;
 use crate::word::WaitWord;
@@ -78,7 +80,14 @@ pub(crate) struct Block {
     /// What a `Builder` was told; most greenlets have none.
     options: Option<Box<Options>>,
     /// Most greenlets have ended before anybody waits for them.
-    joiners: OnceLock<Box<WaitList>>,
+    joiners: OnceLock<Box<Joiners>>,
+}
+
+/// Who is to be told of the end.
+#[derive(Default)]
+struct Joiners {
+    waiting: WaitList,
+    links: ShortLock<Vec<LinkEntry>>,
 }
 
 /// What a `Builder` can set.
@@ -196,11 +205,11 @@ impl<F: FnOnce() -> T, T> Job<F, T> {
                 },
             }
         };
-        if let Some(extras) = greenlet.local.extras.get() {
-            extras.end();
-        }
+        greenlet.end_extras();
         // SAFETY: as above.
         unsafe { Self::finish(block, result, outcome) };
+        // What the drop of the result may have made.
+        greenlet.end_extras();
     }
 
     /// Ends a job that never ran. Its closure is dropped here.
@@ -209,7 +218,9 @@ impl<F: FnOnce() -> T, T> Job<F, T> {
         let closure = unsafe { Self::replace(block, Payload::Empty) };
         drop_quietly(closure);
         // SAFETY: the caller works for the hub, which holds a count.
-        let killed = unsafe { block.as_ref() }.is_killed();
+        let greenlet = unsafe { block.as_ref() };
+        greenlet.end_extras();
+        let killed = greenlet.is_killed();
         // SAFETY: as in `run`.
         unsafe { Self::finish(block, Err(if killed { JoinError::Killed } else { err }), 0) };
     }
@@ -267,6 +278,14 @@ pub(crate) fn drop_quietly<V>(value: V) {
 }
 
 impl Block {
+    /// Drops the greenlet's locals. Called by the hub, on the greenlet's own stack, before and after its result is left.
+    #[inline]
+    fn end_extras(&self) {
+        if let Some(extras) = self.local.extras.get() {
+            extras.end();
+        }
+    }
+
     /// A new block with two counts: the hub's and the caller's.
     #[inline]
     pub(crate) fn allocate<F: FnOnce() -> T, T>(
@@ -353,7 +372,34 @@ impl Block {
         // The flag spares the lock to all those greenlets that end before anybody waits for them. Either this sees `DONE`
         // or the hub, which looks for the flag after it has set `DONE`, sees the flag; see `notify_joiners`.
         let flags = self.flags.fetch_or(JOINERS, Ordering::AcqRel);
-        (flags & DONE == 0).then(|| &**self.joiners.get_or_init(Box::default))
+        (flags & DONE == 0).then(|| &self.joiners.get_or_init(Box::default).waiting)
+    }
+
+    /// Keeps a link until the end; false if the end has come and nobody has been told of this link.
+    pub(crate) fn add_link(&self, link: LinkEntry) -> bool {
+        let flags = self.flags.fetch_or(JOINERS, Ordering::AcqRel);
+        if flags & DONE != 0 {
+            return false;
+        }
+        let joiners = self.joiners.get_or_init(Box::default);
+        let (hub, number) = (link.hub(), link.number());
+        joiners.links.lock().push(link);
+        // As a joiner does: who comes second sees the other. What `notify_joiners` did not take is still there.
+        !(self.is_done() && self.remove_link(hub, number))
+    }
+
+    /// Forgets a link; false if it is not here any more.
+    pub(crate) fn remove_link(&self, hub: u32, number: u64) -> bool {
+        let Some(joiners) = self.joiners.get() else { return false };
+        let mut links = joiners.links.lock();
+        let place = links.iter().position(|link| link.is(hub, number));
+        place.map(|place| links.remove(place)).is_some()
+    }
+
+    /// Whether anybody has ever waited for the end, or linked to it.
+    #[inline]
+    pub(crate) fn had_joiners(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & JOINERS != 0
     }
 
     /// Wakes those who wait for the end.
@@ -361,7 +407,13 @@ impl Block {
         if self.flags.load(Ordering::Acquire) & JOINERS != 0 {
             // Made here if the joiner has not yet: whoever comes second then sees what the first one did before, so
             // the joiner looks again and finds that it is done.
-            self.joiners.get_or_init(Box::default).notify_all();
+            let joiners = self.joiners.get_or_init(Box::default);
+            // Links first: they have begun to run when a joiner returns.
+            let links = mem::take(&mut *joiners.links.lock());
+            for link in links {
+                link.fire();
+            }
+            joiners.waiting.notify_all();
         }
     }
 

@@ -59,10 +59,32 @@ fn spawn_with<T: 'static>(
     start: Option<Instant>,
     f: impl FnOnce() -> T + 'static,
 ) -> JoinHandle<T> {
+    // SAFETY: neither the closure nor its result borrows anything.
+    unsafe { spawn_any(options, start, f) }
+}
+
+/// Spawns a greenlet whose closure and result may borrow.
+///
+/// # Safety
+///
+/// What they borrow outlives the greenlet, and its handle; and the handle does not leave the thread unless that is `'static`.
+#[track_caller]
+pub(crate) unsafe fn spawn_unchecked<T>(f: impl FnOnce() -> T) -> JoinHandle<T> {
+    // SAFETY: promised by the caller.
+    unsafe { spawn_any(None, None, f) }
+}
+
+/// As [`spawn_unchecked`].
+#[track_caller]
+#[inline]
+unsafe fn spawn_any<T>(options: Option<Box<Options>>, start: Option<Instant>, f: impl FnOnce() -> T) -> JoinHandle<T> {
     let spawned_at = Location::caller();
     let block = {
         let hub = Hub::here();
         let block = Block::allocate(f, &hub.memory, hub.shared(), hub.next_id(), spawned_at, options);
+        if let Some(extras) = hub.current().local().extras.get() {
+            extras.bequeath(block.hub_ref());
+        }
         match start {
             None => hub.push_ready(block.hub_ref()),
             Some(deadline) => {
@@ -187,7 +209,24 @@ impl Greenlet {
                 return self.is_finished();
             }
         }
+        if self.block.had_joiners() {
+            self.see_links();
+        }
         true
+    }
+
+    /// Waits until this hub's links to the greenlet, which has ended, have begun to run. They have, unless it ended on another
+    /// hub just now, and that message is on its way.
+    #[cold]
+    fn see_links(&self) {
+        let hub = Hub::here();
+        while self.block.hub != hub.id() && hub.switching_allowed() && hub.has_link_on(&self.block) {
+            hub.yield_now();
+        }
+    }
+
+    pub(crate) fn from_block(block: BlockRef) -> Greenlet {
+        Greenlet { block }
     }
 
     pub(crate) fn block(&self) -> &BlockRef {

@@ -44,6 +44,7 @@ use greenlet_core::{CoroutinePool, DEFAULT_STACK_SIZE, Resumed, Suspender, TRIM_
 use crate::block::{Block, BlockRef, HubRef, Local, Options};
 use crate::deadlock;
 use crate::greenlet::JoinError;
+use crate::links::Links;
 use crate::memory::BlockMemory;
 use crate::poller::Poller;
 use crate::queue::RunQueue;
@@ -92,6 +93,10 @@ pub(crate) struct Hub {
     trim_at: Cell<Option<Instant>>,
     /// Greenlets that have waited at least once and have not finished.
     started: RefCell<Vec<HubRef>>,
+    /// Links that greenlets of this hub have made and that have not run.
+    pub(crate) links: RefCell<Links>,
+    /// So many links were made.
+    link_numbers: Cell<u64>,
     /// So many scopes were entered that can be interrupted.
     scopes: Cell<u64>,
     /// The next and the last of the range of identifiers that this hub has drawn.
@@ -139,6 +144,8 @@ impl Hub {
             pool: RefCell::new(CoroutinePool::new(root)),
             trim_at: Cell::new(None),
             started: RefCell::new(Vec::new()),
+            links: RefCell::default(),
+            link_numbers: Cell::new(0),
             scopes: Cell::new(0),
             ids: Cell::new((0, 0)),
             switching: Cell::new(Switching::Allowed),
@@ -361,10 +368,15 @@ impl Hub {
             match message {
                 Message::Wake(block) if block.hub == self.id => self.ready.push(block.hub_ref()),
                 Message::Kill(block) if block.hub == self.id => self.start_now(block.hub_ref()),
+                Message::Link { hub, number } if hub == self.id => self.run_link(number, true),
                 Message::Forget { hub, slot, generation } if hub == self.id => self.forget_slot(slot, generation),
                 Message::Deadlock { hub } if hub == self.id => self.end_by_deadlock(),
                 // For a hub that has ended and left its place to this one, by somebody who was slow.
-                Message::Wake(_) | Message::Kill(_) | Message::Forget { .. } | Message::Deadlock { .. } => {}
+                Message::Wake(_)
+                | Message::Kill(_)
+                | Message::Link { .. }
+                | Message::Forget { .. }
+                | Message::Deadlock { .. } => {}
             }
         }
     }
@@ -442,6 +454,11 @@ impl Hub {
     pub(crate) fn next_scope(&self) -> u64 {
         self.scopes.set(self.scopes.get() + 1);
         self.scopes.get()
+    }
+
+    pub(crate) fn next_link(&self) -> u64 {
+        self.link_numbers.set(self.link_numbers.get() + 1);
+        self.link_numbers.get()
     }
 
     fn nanos(&self, instant: Instant) -> u64 {
@@ -543,6 +560,13 @@ impl Hub {
             }
         }
         drop(messages);
+        // The main greenlet's locals live as long as its thread.
+        if let Some(extras) = self.main.hub_ref().local().extras.get() {
+            extras.end();
+            extras.forget_ended();
+        }
+        // Links that nothing will run are a user's values, and this is no place for his code.
+        mem::forget(self.links.take());
         // Nor will the main greenlet be waited for any longer; with the count that the loop had of it.
         self.main.abandon();
         self.main.hub_ref().finish();

@@ -49,6 +49,15 @@ impl RunQueue {
         self.head.get().is_none()
     }
 
+    /// Looks at all of them, in order.
+    pub(crate) fn for_each(&self, mut look: impl FnMut(HubRef)) {
+        let mut next = self.head.get();
+        while let Some(greenlet) = next {
+            look(greenlet);
+            next = greenlet.local().next.get();
+        }
+    }
+
     /// Takes one greenlet out, wherever it stands; false if it is not there.
     pub(crate) fn remove(&self, greenlet: HubRef) -> bool {
         let others = RunQueue::default();

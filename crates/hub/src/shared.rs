@@ -17,6 +17,8 @@ pub(crate) enum Message {
     Wake(BlockRef),
     /// A greenlet that was killed before it had run.
     Kill(BlockRef),
+    /// A greenlet has ended to which one of the hub of that number has linked.
+    Link { hub: u32, number: u64 },
     /// A descriptor that was registered with the hub of that number was let go of elsewhere.
     Forget { hub: u32, slot: u32, generation: u32 },
     /// Every hub of the process, this one by its number, sleeps for good (see `deadlock`).

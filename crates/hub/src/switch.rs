@@ -93,6 +93,19 @@ impl Hub {
         }
     }
 
+    pub(crate) fn switching_allowed(&self) -> bool {
+        self.switching.get() == Switching::Allowed
+    }
+
+    /// Panics where nothing may switch: for calls that could not keep their promises there.
+    pub(crate) fn assert_may_switch(&self, what: &str) {
+        match self.switching.get() {
+            Switching::Allowed => {}
+            Switching::Panics => no_switch_here(what),
+            Switching::Blocks => panic!("{what} in the panic hook"),
+        }
+    }
+
     /// Counts an I/O call that need not wait; after many of them without a switch, yields.
     #[inline]
     pub(crate) fn spend_budget(&self) {

@@ -154,6 +154,11 @@ impl<T> Timers<T> {
         }
     }
 
+    /// What is to happen, in no order.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.records.iter().filter_map(|record| record.value.as_ref())
+    }
+
     /// Arms a timer; a deadline in the past is due at once.
     #[inline]
     pub(crate) fn arm(&mut self, deadline: u64, value: T) -> TimerKey {
