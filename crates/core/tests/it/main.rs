@@ -5,5 +5,6 @@ mod coroutine;
 mod limits;
 mod memory;
 mod overflow;
+mod panic_count;
 mod pool;
 mod support;
