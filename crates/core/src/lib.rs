@@ -76,6 +76,12 @@
 //! A resume follows one pointer to the header, whose first part shares a cache line with the parent link,
 //! and one to the saved registers. On a waiting stack all of it lies in one page.
 //!
+//! # Suspending while unwinding
+//!
+//! std counts panics by thread. A body that suspends in a destructor, in the middle of its own unwinding, would leave its panic with the
+//! thread, where everybody else seems to be panicking then. So it takes the thread's count along: [`take_panic_count`] before the suspension if
+//! `thread::panicking()` says so, [`TakenPanicCount::restore`] after it.
+//!
 //! # What never happens
 //!
 //! A stack is not freed or reused before its coroutine has finished: every slot holds a reference to its

@@ -7,6 +7,7 @@ use std::thread::{self, panicking};
 
 use greenlet_core::{Coroutine, CoroutinePool, DEFAULT_STACK_SIZE, Resumed, Suspender, take_panic_count};
 
+#[cfg(target_os = "linux")]
 use crate::child::in_child;
 use crate::support::suspend;
 
@@ -258,7 +259,7 @@ fn a_thread_whose_count_fell_below_zero_gets_an_error_and_not_all_tokens_there_a
     thread::spawn(assert_that_nobody_panics).join().unwrap();
 }
 
-/// What `/proc/self/statm` says first and second: pages of address space, and of memory.
+/// Says how large the address space and the memory of the process are, in pages.
 #[cfg(target_os = "linux")]
 fn pages() -> (usize, usize) {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
@@ -266,25 +267,80 @@ fn pages() -> (usize, usize) {
     (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
-#[test]
 #[cfg(target_os = "linux")]
-fn ten_thousand_rounds_need_no_more_memory_than_a_few() {
-    let ended = in_child("panic_count::ten_thousand_rounds_need_no_more_memory_than_a_few", || {
-        let mut pool = CoroutinePool::new(suspends_while_unwinding);
-        let mut round = |times: usize| {
-            let mut coroutines = all_unwinding(&mut pool, 4, times);
-            for coroutine in (1..times).flat_map(|_| 0..4).chain(0..4) {
-                coroutines[coroutine].resume(0);
-            }
-            coroutines.into_iter().for_each(|coroutine| pool.give(coroutine));
-        };
-        (0..10).for_each(|_| round(10));
-        let (space, memory) = pages();
-        (0..10).for_each(|_| round(1000));
-        (0..100).for_each(|_| round(10));
-        let (space_after, memory_after) = pages();
-        assert_eq!(space_after, space);
-        assert!(memory_after <= memory + 16, "{memory} pages became {memory_after}");
-    });
-    assert!(ended.status.success(), "{ended:?}");
+mod memory {
+    use super::*;
+
+    #[test]
+    fn ten_thousand_rounds_need_no_more_than_a_few() {
+        let ended = in_child("panic_count::memory::ten_thousand_rounds_need_no_more_than_a_few", || {
+            let mut pool = CoroutinePool::new(suspends_while_unwinding);
+            let mut round = |times: usize| {
+                let mut coroutines = all_unwinding(&mut pool, 4, times);
+                for _ in 0..times {
+                    for coroutine in &mut coroutines {
+                        coroutine.resume(0);
+                    }
+                }
+                coroutines.into_iter().for_each(|coroutine| pool.give(coroutine));
+            };
+            (0..10).for_each(|_| round(10));
+            let (space, memory) = pages();
+            (0..10).for_each(|_| round(1000));
+            (0..100).for_each(|_| round(10));
+            let (space_after, memory_after) = pages();
+            assert_eq!(space_after, space);
+            assert!(memory_after <= memory + 16, "{memory} pages became {memory_after}");
+        });
+        assert!(ended.status.success(), "{ended:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod limits {
+    use std::io::ErrorKind;
+
+    use super::*;
+
+    /// Lets the process map so many bytes more; `None`: as many as it likes.
+    fn limit_space(more: Option<usize>) {
+        let rlim_cur = more.map_or(libc::RLIM_INFINITY, |more| (pages().0 * 4096 + more) as libc::rlim_t);
+        let limit = libc::rlimit { rlim_cur, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: the structure is valid.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+    }
+
+    #[test]
+    fn without_memory_or_threads_the_count_stays_as_it_was() {
+        let ended = in_child("panic_count::limits::without_memory_or_threads_the_count_stays_as_it_was", || {
+            // malloc's heap has grown, and asks for nothing below.
+            drop(std::hint::black_box(vec![1_u8; 100_000]));
+            while_unwinding(|| {
+                // Room for the stack of a token, none for that of the thread which starts it.
+                limit_space(Some(100 * 1024));
+                let (space, _) = pages();
+                for _ in 0..10 {
+                    assert_eq!(take_panic_count().unwrap_err().kind(), ErrorKind::WouldBlock);
+                    assert!(panicking());
+                }
+                assert_eq!(pages().0, space);
+                limit_space(None);
+                take_panic_count().unwrap().restore();
+                while_unwinding(|| {
+                    // One token is there, the other one cannot be made.
+                    limit_space(Some(0));
+                    for _ in 0..10 {
+                        assert_eq!(take_panic_count().unwrap_err().kind(), ErrorKind::OutOfMemory);
+                        assert!(panicking());
+                    }
+                    limit_space(None);
+                    let taken = take_panic_count().unwrap();
+                    assert_eq!(taken.count(), 2);
+                    taken.restore();
+                });
+            });
+            assert_that_nobody_panics();
+        });
+        assert!(ended.status.success(), "{ended:?}");
+    }
 }
