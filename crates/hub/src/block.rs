@@ -26,7 +26,7 @@
 use std::any::Any;
 use std::cell::{Cell, OnceCell, UnsafeCell};
 use std::fmt;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::{self, NonNull};
@@ -80,7 +80,8 @@ pub(crate) struct Block {
     /// What a `Builder` was told; most greenlets have none.
     options: Option<Box<Options>>,
     /// Most greenlets have ended before anybody waits for them.
-    joiners: OnceLock<Box<Joiners>>,
+    /// Made only if the flag says so.
+    joiners: ManuallyDrop<OnceLock<Box<Joiners>>>,
 }
 
 /// Who is to be told of the end.
@@ -192,24 +193,16 @@ impl<F: FnOnce() -> T, T> Job<F, T> {
         // SAFETY: the caller works for the hub, which holds a count.
         let greenlet = unsafe { block.as_ref() };
         let (result, outcome) = if greenlet.word.is_interrupted() {
-            // Killed before it ran.
-            drop_quietly(closure);
-            (Err(JoinError::Killed), 0)
+            never_run(closure)
         } else {
             greenlet.set_started();
             match catch_unwind(AssertUnwindSafe(closure)) {
                 Ok(value) => (Ok(value), SUCCESS),
-                Err(payload) => match JoinError::from_panic(payload) {
-                    killed @ JoinError::Killed => (Err(killed), 0),
-                    panicked => (Err(panicked), PANICKED),
-                },
+                Err(payload) => unwound(payload),
             }
         };
-        greenlet.end_extras();
         // SAFETY: as above.
         unsafe { Self::finish(block, result, outcome) };
-        // What the drop of the result may have made.
-        greenlet.end_extras();
     }
 
     /// Ends a job that never ran. Its closure is dropped here.
@@ -218,19 +211,21 @@ impl<F: FnOnce() -> T, T> Job<F, T> {
         let closure = unsafe { Self::replace(block, Payload::Empty) };
         drop_quietly(closure);
         // SAFETY: the caller works for the hub, which holds a count.
-        let greenlet = unsafe { block.as_ref() };
-        greenlet.end_extras();
-        let killed = greenlet.is_killed();
+        let killed = unsafe { block.as_ref() }.is_killed();
         // SAFETY: as in `run`.
         unsafe { Self::finish(block, Err(if killed { JoinError::Killed } else { err }), 0) };
     }
 
     unsafe fn finish(block: NonNull<Block>, result: Result<T, JoinError>, outcome: u32) {
         // SAFETY: the caller works for the hub, which holds a count.
-        let flags = unsafe { &block.as_ref().flags };
+        let greenlet = unsafe { block.as_ref() };
+        greenlet.end_extras();
+        let flags = &greenlet.flags;
         if flags.load(Ordering::Acquire) & DETACHED != 0 {
             // Nobody will take it. It is dropped before the greenlet is done, since dropping may wait.
             drop_quietly(result);
+            // That may have made new locals.
+            greenlet.end_extras();
             flags.fetch_or(DONE | outcome, Ordering::AcqRel);
             return;
         }
@@ -239,6 +234,7 @@ impl<F: FnOnce() -> T, T> Job<F, T> {
         if flags.fetch_or(DONE | outcome, Ordering::AcqRel) & DETACHED != 0 {
             // SAFETY: the handle was dropped in between, before there was a result: it left the payload to us.
             drop_quietly(unsafe { Self::replace(block, Payload::Empty) });
+            greenlet.end_extras();
         }
     }
 
@@ -259,11 +255,30 @@ impl<F: FnOnce() -> T, T> Job<F, T> {
     }
 
     unsafe fn free(block: NonNull<Block>) {
-        let job = block.cast::<Self>();
-        // SAFETY: the last reference is gone, so the job is dropped once.
+        let mut job = block.cast::<Self>();
+        // SAFETY: the last reference is gone, so nobody else looks at it.
+        unsafe { job.as_mut() }.block.drop_joiners();
+        // SAFETY: as above, and the job is dropped once.
         unsafe { job.drop_in_place() };
         // SAFETY: `Block::new` took this memory for a job of this type, and nothing is left in it.
         unsafe { memory::release(job) };
+    }
+}
+
+/// The result of a job that was killed before it ran.
+#[cold]
+fn never_run<F, T>(closure: F) -> (Result<T, JoinError>, u32) {
+    drop_quietly(closure);
+    (Err(JoinError::Killed), 0)
+}
+
+/// The result of a job that was unwound.
+#[cold]
+fn unwound<T>(payload: Box<dyn Any + Send>) -> (Result<T, JoinError>, u32) {
+    if matches!(payload.downcast_ref(), Some(Interrupt::Kill)) {
+        (Err(JoinError::Killed), 0)
+    } else {
+        (Err(JoinError::Panicked(payload)), PANICKED)
     }
 }
 
@@ -310,7 +325,7 @@ impl Block {
                 id,
                 spawned_at,
                 options,
-                joiners: OnceLock::new(),
+                joiners: ManuallyDrop::new(OnceLock::new()),
             },
             payload: UnsafeCell::new(Payload::<F, T>::Closure(closure)),
         };
@@ -355,6 +370,7 @@ impl Block {
         self.started.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn set_started(&self) {
         self.started.store(true, Ordering::Relaxed);
     }
@@ -396,24 +412,37 @@ impl Block {
         place.map(|place| links.remove(place)).is_some()
     }
 
-    /// Whether anybody has ever waited for the end, or linked to it.
+    /// Whether the end has come and nobody has ever waited for it, or linked to it.
     #[inline]
-    pub(crate) fn had_joiners(&self) -> bool {
-        self.flags.load(Ordering::Relaxed) & JOINERS != 0
+    pub(crate) fn is_done_unseen(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & (DONE | JOINERS) == DONE
     }
 
     /// Wakes those who wait for the end.
+    #[inline]
     pub(crate) fn notify_joiners(&self) {
         if self.flags.load(Ordering::Acquire) & JOINERS != 0 {
-            // Made here if the joiner has not yet: whoever comes second then sees what the first one did before, so
-            // the joiner looks again and finds that it is done.
-            let joiners = self.joiners.get_or_init(Box::default);
-            // Links first: they have begun to run when a joiner returns.
-            let links = mem::take(&mut *joiners.links.lock());
-            for link in links {
-                link.fire();
-            }
-            joiners.waiting.notify_all();
+            self.notify_some_joiners();
+        }
+    }
+
+    #[inline(never)]
+    fn notify_some_joiners(&self) {
+        // Made here if the joiner has not yet: whoever comes second then sees what the first one did before, so
+        // the joiner looks again and finds that it is done.
+        let joiners = self.joiners.get_or_init(Box::default);
+        // Links first: they have begun to run when a joiner returns.
+        let links = mem::take(&mut *joiners.links.lock());
+        for link in links {
+            link.fire();
+        }
+        joiners.waiting.notify_all();
+    }
+
+    #[inline]
+    fn drop_joiners(&mut self) {
+        if *self.flags.get_mut() & JOINERS != 0 {
+            drop(ManuallyDrop::into_inner(mem::replace(&mut self.joiners, ManuallyDrop::new(OnceLock::new()))));
         }
     }
 
@@ -592,15 +621,5 @@ impl HubRef {
         self.word.close();
         self.notify_joiners();
         release(self.0);
-    }
-}
-
-impl JoinError {
-    fn from_panic(payload: Box<dyn Any + Send>) -> JoinError {
-        if matches!(payload.downcast_ref(), Some(Interrupt::Kill)) {
-            JoinError::Killed
-        } else {
-            JoinError::Panicked(payload)
-        }
     }
 }

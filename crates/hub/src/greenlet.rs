@@ -187,8 +187,11 @@ impl Greenlet {
     /// # Panics
     ///
     /// Inside [`no_switch`](crate::no_switch()).
+    #[inline]
     pub fn wait(&self) {
-        self.wait_deadline(None);
+        if !self.block.is_done_unseen() {
+            self.wait_deadline(None);
+        }
     }
 
     /// Waits until it has ended, at the most for `timeout`; says whether it has.
@@ -200,6 +203,7 @@ impl Greenlet {
         self.is_finished() || self.wait_deadline(Some(deadline_after(timeout)))
     }
 
+    #[inline(never)]
     pub(crate) fn wait_deadline(&self, deadline: Option<Instant>) -> bool {
         while !self.is_finished() {
             let Some(joiners) = self.block.join_list() else { break };
@@ -209,9 +213,7 @@ impl Greenlet {
                 return self.is_finished();
             }
         }
-        if self.block.had_joiners() {
-            self.see_links();
-        }
+        self.see_links();
         true
     }
 

@@ -224,11 +224,10 @@ impl Hub {
                 self.urgent.prefetch();
                 return next;
             }
-            let runs = self.runs.get();
-            if runs > 0
-                && let Some(next) = self.ready.pop()
-            {
-                self.runs.set(runs - 1);
+            // Counted down before anything is taken, in two instructions; a look begins anew, whatever it was.
+            let (runs, used_up) = self.runs.get().overflowing_sub(1);
+            self.runs.set(runs);
+            if !used_up && let Some(next) = self.ready.pop() {
                 return next;
             }
             self.look();
@@ -239,17 +238,17 @@ impl Hub {
     #[inline(always)]
     fn resume(&self, greenlet: HubRef) -> Resumed {
         let coroutine = greenlet.local().coroutine.get();
-        // SAFETY: only this function, `start` and `retire` use it, on the hub's thread, and never twice at once: this is not
-        // called by anything that runs inside a greenlet, and its caller found the greenlet in a queue, not running.
-        if unsafe { (*coroutine).is_none() } && !self.start(greenlet) {
-            return Resumed::Finished;
-        }
-        self.current.set(greenlet);
-        self.budget.set(BUDGET);
-        // SAFETY: as above.
-        match unsafe { &mut *coroutine } {
-            Some(coroutine) => coroutine.resume(greenlet.to_message()),
-            None => unreachable!("it has just been given a stack"),
+        loop {
+            // SAFETY: only this function, `start` and `retire` use it, on the hub's thread, and never twice at once: this is not
+            // called by anything that runs inside a greenlet, and its caller found the greenlet in a queue, not running.
+            if let Some(coroutine) = unsafe { &mut *coroutine } {
+                self.current.set(greenlet);
+                self.budget.set(BUDGET);
+                return coroutine.resume(greenlet.to_message());
+            }
+            if !self.start(greenlet) {
+                return Resumed::Finished;
+            }
         }
     }
 

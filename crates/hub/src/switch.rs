@@ -165,7 +165,17 @@ impl Hub {
     #[cold]
     #[inline(never)]
     fn switch_while_unwinding(&self, block: HubRef) {
+        let Ok(count) = greenlet_core::take_panic_count() else {
+            // Out of threads or memory. Better that the others stand still than that they find themselves panicking.
+            return self.with_switching(Switching::Blocks, || self.block_thread(block));
+        };
+        let is_main = block == self.main.hub_ref();
+        self.unwinding.set(self.unwinding.get() || is_main);
         self.switch(block);
+        if is_main {
+            self.unwinding.set(false);
+        }
+        count.restore();
     }
 
     /// Waits without running anybody else, where no switch may happen.

@@ -17,4 +17,5 @@ mod stress;
 mod support;
 mod threads;
 mod timers;
+mod unwinding;
 mod wait;
