@@ -83,6 +83,8 @@ pub(crate) struct Hub {
     pub(crate) timers: RefCell<Timers<Timed>>,
     /// What timers count from.
     epoch: Instant,
+    /// The same for the bare clock, which is cheaper to count with; read before the other, so that nothing is early.
+    epoch_nanos: u64,
     /// Made at the first wait for a descriptor.
     poller: OnceCell<RefCell<Poller>>,
     /// How many waits for descriptors are under way.
@@ -137,6 +139,7 @@ impl Hub {
             runs: Cell::new(RUNS_PER_LOOK),
             budget: Cell::new(BUDGET),
             timers: RefCell::new(Timers::new()),
+            epoch_nanos: crate::sys::nanos_now(),
             epoch: Instant::now(),
             poller: OnceCell::new(),
             watching: Cell::new(0),
@@ -437,6 +440,14 @@ impl Hub {
 
     pub(crate) fn arm(&self, deadline: Instant, timed: Timed) -> crate::timers::TimerKey {
         self.timers.borrow_mut().arm(self.nanos(deadline), timed)
+    }
+
+    /// Arms a timer from now on.
+    #[inline]
+    pub(crate) fn arm_after(&self, timeout: Duration, timed: Timed) -> crate::timers::TimerKey {
+        let timeout = timeout.as_secs().saturating_mul(1_000_000_000).saturating_add(timeout.subsec_nanos().into());
+        let deadline = (crate::sys::nanos_now() - self.epoch_nanos).saturating_add(timeout);
+        self.timers.borrow_mut().arm(deadline, timed)
     }
 
     /// Makes a job ready now that a timer was to start; it was killed, and is to end without having run.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
-use crate::hub::{Hub, deadline_after};
+use crate::hub::Hub;
 use crate::interrupt::InterruptScope;
 use crate::timers::TimerKey;
 use crate::waiter::Timed;
@@ -38,7 +38,7 @@ use crate::waiter::Timed;
 /// assert_eq!(slow, Err(Elapsed));
 /// ```
 pub fn timeout<T>(duration: Duration, f: impl FnOnce() -> T) -> Result<T, Elapsed> {
-    timeout_at(deadline_after(duration), f)
+    with_timer(|hub, timed| hub.arm_after(duration, timed), f)
 }
 
 /// Calls `f`, and unwinds it out of whatever it waits for at that time. See [`timeout`].
@@ -61,12 +61,17 @@ pub fn timeout<T>(duration: Duration, f: impl FnOnce() -> T) -> Result<T, Elapse
 /// assert!(timeout_at(then, || sleep(Duration::from_secs(60))).is_err());
 /// ```
 pub fn timeout_at<T>(deadline: Instant, f: impl FnOnce() -> T) -> Result<T, Elapsed> {
+    with_timer(|hub, timed| hub.arm(deadline, timed), f)
+}
+
+#[inline]
+fn with_timer<T>(arm: impl FnOnce(&Hub, Timed) -> TimerKey, f: impl FnOnce() -> T) -> Result<T, Elapsed> {
     if cfg!(panic = "abort") {
         panic!("timeout needs unwinding, and this program is built with panic = \"abort\"");
     }
     let hub = Hub::here();
     let scope = InterruptScope::enter(hub);
-    let timer = hub.arm(deadline, Timed { block: scope.greenlet, number: Timed::SCOPE | scope.number });
+    let timer = arm(hub, Timed { block: scope.greenlet, number: Timed::SCOPE | scope.number });
     let armed = Armed { scope, timer };
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(value) => Ok(value),

@@ -183,7 +183,7 @@ impl<T> Timers<T> {
     pub(crate) fn cancel(&mut self, key: TimerKey) -> Option<T> {
         let value = self.take(key)?;
         if self.entries > 2 * self.live + FEW {
-            self.sweep();
+            if self.live == 0 { self.drop_all() } else { self.sweep() }
         }
         Some(value)
     }
@@ -385,7 +385,8 @@ impl<T> Timers<T> {
     #[inline(never)]
     fn sweep(&mut self) {
         let records = &self.records;
-        for list in self.cursor..LEVELS * 64 {
+        let end = if self.horizon == NEVER { 0 } else { LEVELS * 64 };
+        for list in self.cursor..end {
             let (level, index) = (list / 64, list % 64);
             if self.occupied[level] & 1 << index == 0 {
                 continue;
@@ -412,7 +413,8 @@ impl<T> Timers<T> {
     /// Begins anew at `now`: nothing is armed, and whatever is left is stale.
     #[inline]
     fn restart(&mut self) {
-        if self.entries != 0 {
+        // A few stale entries in the heap are in nobody's way.
+        if self.horizon != NEVER || self.entries > FEW {
             self.drop_all();
         }
         self.tick = self.now >> TICK_BITS;
@@ -430,7 +432,9 @@ impl<T> Timers<T> {
         self.run.clear();
         trim(&mut self.run);
         self.heap.clear();
-        self.heap.shrink_to(FEW);
+        if self.heap.capacity() > 4 * FEW {
+            self.heap.shrink_to(FEW);
+        }
         self.entries = 0;
     }
 }

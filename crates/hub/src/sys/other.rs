@@ -13,6 +13,12 @@ use super::{Event, Interest};
 /// `polling` does not tell that the peer has hung up, so only `WouldBlock` says that a socket is empty.
 pub(crate) const HANG_UP_IS_TOLD: bool = false;
 
+/// The clock of `Instant`, in nanoseconds since its first use.
+pub(crate) fn nanos_now() -> u64 {
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    START.get_or_init(std::time::Instant::now).elapsed().as_nanos() as u64
+}
+
 /// The operating system's poller, with room for the events of one look.
 pub(crate) struct Poll {
     poller: Arc<Poller>,
