@@ -58,6 +58,28 @@
 //! assert!(matches!(worker.join(), Err(JoinError::Panicked(_))));
 //! ```
 //!
+//! ## Ending what takes too long
+//!
+//! [`timeout`] gives a piece of code so much time, whatever it waits for; [`kill`](Greenlet::kill) ends a greenlet from outside. Both unwind: destructors run, and may wait.
+//!
+//! ```
+//! use std::time::Duration;
+//! use greenlet::{Elapsed, sleep, spawn, timeout, yield_now};
+//!
+//! assert_eq!(timeout(Duration::from_millis(5), || sleep(Duration::from_secs(60))), Err(Elapsed));
+//!
+//! let sleeper = spawn(|| sleep(Duration::from_secs(60)));
+//! yield_now();
+//! sleeper.kill()?; // returns when it is really dead
+//! # Ok::<(), greenlet::KillError>(())
+//! ```
+//!
+//! [`scope`] has greenlets that borrow from the caller's stack, and [`task_group`] those that stand or fall together.
+//!
+//! ## Working together
+//!
+//! [`sync`] has events, locks, semaphores, queues, groups and pools. They work between the greenlets of a thread, of several threads, and plain threads.
+//!
 //! ## When nothing can go on
 //!
 //! A wait that nothing can end does not hang: when every hub of the process sleeps for good, and there is no other thread that could wake one,
@@ -75,9 +97,12 @@
 #![forbid(unsafe_code)]
 
 pub use greenlet_hub::{
-    Builder, Greenlet, JoinError, JoinHandle, current, joinall, no_switch, sleep, sleep_until, spawn, spawn_later,
+    AccessError, Builder, Elapsed, Greenlet, InheritedKey, Iwait, JoinError, JoinHandle, KillError, LinkId, LocalKey,
+    Scope, ScopedJoinHandle, TaskGroup, Waitable, current, inherited_local, iwait, joinall, killall, local, no_switch,
+    scope, shield, shutdown, sleep, sleep_until, spawn, spawn_later, task_group, timeout, timeout_at, wait,
     wait_readable, wait_readable_timeout, wait_writable, wait_writable_timeout, yield_now,
 };
 
 pub use greenlet_hub as hub;
 pub use greenlet_net as net;
+pub use greenlet_sync as sync;
