@@ -44,7 +44,7 @@ use crate::memory::{self, BlockMemory};
 use crate::shared::Shared;
 use crate::short_lock::ShortLock;
 use crate::wait_list::WaitList;
-use crate::waiter::Reason;
+use crate::waiter::ReasonCell;
 use crate::word::WaitWord;
 
 /// The result is there, or there will never be one.
@@ -105,7 +105,7 @@ pub(crate) struct Local {
     pub(crate) coroutine: UnsafeCell<Option<Coroutine>>,
     /// How the greenlet's own stack switches away.
     pub(crate) suspender: Cell<Option<Suspender>>,
-    pub(crate) reason: Cell<Reason>,
+    pub(crate) reason: ReasonCell,
     /// Where it stands in the hub's table of those that have waited; `u32::MAX`: nowhere yet.
     pub(crate) place: Cell<u32>,
     /// How many shields it is in.
@@ -130,7 +130,7 @@ impl Local {
             shields: Cell::new(0),
             extras: OnceCell::new(),
             place: Cell::new(Local::NOWHERE),
-            reason: Cell::default(),
+            reason: ReasonCell::default(),
         }
     }
 
@@ -472,6 +472,7 @@ unsafe impl Sync for BlockRef {}
 
 impl BlockRef {
     /// A new reference to what the hub keeps by pointer.
+    #[inline]
     pub(crate) fn from_hub(block: &HubRef) -> BlockRef {
         count_up(&block.references);
         BlockRef(block.0)
@@ -510,6 +511,7 @@ impl BlockRef {
     }
 
     /// The reference that the hub itself uses.
+    #[inline]
     pub(crate) fn hub_ref(&self) -> HubRef {
         HubRef(self.0)
     }
@@ -518,6 +520,7 @@ impl BlockRef {
 impl Deref for BlockRef {
     type Target = Block;
 
+    #[inline]
     fn deref(&self) -> &Block {
         // SAFETY: this reference is counted.
         unsafe { self.0.as_ref() }
@@ -525,6 +528,7 @@ impl Deref for BlockRef {
 }
 
 impl Clone for BlockRef {
+    #[inline]
     fn clone(&self) -> BlockRef {
         count_up(&self.references);
         BlockRef(self.0)
@@ -532,12 +536,14 @@ impl Clone for BlockRef {
 }
 
 impl Drop for BlockRef {
+    #[inline]
     fn drop(&mut self) {
         release(self.0);
     }
 }
 
 /// Gives one count back; frees the block with the last.
+#[inline]
 fn release(block: NonNull<Block>) {
     // SAFETY: the count that is given back has kept the block until here.
     let references = unsafe { &(*block.as_ptr()).references };
@@ -560,6 +566,7 @@ pub(crate) struct HubRef(NonNull<Block>);
 impl Deref for HubRef {
     type Target = Block;
 
+    #[inline]
     fn deref(&self) -> &Block {
         // SAFETY: the hub's count keeps the block, by this type's rule.
         unsafe { self.0.as_ref() }

@@ -1,5 +1,6 @@
 //! The one primitive: a [`Wait`] of the running greenlet, and the [`Waiter`]s that can end it.
 
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Instant;
@@ -33,6 +34,28 @@ impl Reason {
     /// A reason with the number of the thing, such as a descriptor.
     pub const fn with_number(text: &'static str, number: u32) -> Reason {
         Reason { text, number: Some(number) }
+    }
+}
+
+/// A reason that changes, field by field: as a whole it would be written in pieces and read in one, for which the processor waits.
+#[derive(Default)]
+pub(crate) struct ReasonCell {
+    text: Cell<&'static str>,
+    number: Cell<Option<u32>>,
+}
+
+impl ReasonCell {
+    #[inline(always)]
+    pub(crate) fn set(&self, reason: Reason) {
+        self.text.set(reason.text);
+        self.number.set(reason.number);
+    }
+
+    pub(crate) fn get(&self) -> Reason {
+        match self.text.get() {
+            "" => Reason::default(),
+            text => Reason { text, number: self.number.get() },
+        }
     }
 }
 
@@ -122,6 +145,7 @@ impl Wait {
     /// # Panics
     ///
     /// Inside [`no_switch`](crate::no_switch()).
+    #[inline]
     pub fn begin(reason: Reason) -> Wait {
         let hub = Hub::here();
         let begun = hub.begin_wait(reason);
@@ -133,6 +157,7 @@ impl Wait {
     /// # Panics
     ///
     /// If the wait is another greenlet's, or the greenlet has begun another since.
+    #[inline]
     pub fn waiter(&self) -> Waiter {
         let hub = Hub::here();
         if !self.is_the_last_of(hub) {
@@ -211,6 +236,7 @@ pub struct Waiter {
 }
 
 impl Waiter {
+    #[inline]
     pub(crate) fn new(block: BlockRef, number: u64) -> Waiter {
         Waiter { block, number }
     }
