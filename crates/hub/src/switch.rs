@@ -130,12 +130,20 @@ impl Hub {
     /// Unwinds what runs now, with what it was interrupted by.
     #[cold]
     pub(crate) fn raise(&self) -> ! {
-        if self.current() == self.main.hub_ref()
-            && let Some(report) = self.deadlock.take()
-        {
+        if let Some(report) = self.take_deadlock() {
             panic!("{report}");
         }
         self.current().unwind()
+    }
+
+    /// Whether what runs now is the main greenlet and has a deadlock to raise.
+    pub(crate) fn has_deadlock(&self) -> bool {
+        self.current() == self.main.hub_ref() && self.deadlock.borrow().is_some()
+    }
+
+    /// Takes the report that what runs now is to raise. It is the main greenlet's: others run while that waits for a scope's children.
+    pub(crate) fn take_deadlock(&self) -> Option<String> {
+        if self.has_deadlock() { self.deadlock.take() } else { None }
     }
 
     /// Switches away from `block`, which runs now. Comes back when it has been taken from a queue.

@@ -80,11 +80,11 @@ where
     let value = match result {
         Ok(value) => value,
         Err(payload) => {
-            hub.deadlock.take();
+            hub.take_deadlock();
             resume_unwind(payload)
         }
     };
-    if interrupted && (hub.current().must_unwind() || hub.deadlock.borrow().is_some()) {
+    if interrupted && (hub.current().must_unwind() || hub.has_deadlock()) {
         hub.raise();
     }
     match (group.failure.take(), value) {
