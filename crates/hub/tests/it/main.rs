@@ -11,6 +11,7 @@ mod no_switch;
 mod order;
 mod ownership;
 mod panics;
+mod scope;
 mod sharing;
 mod stacks;
 mod stress;

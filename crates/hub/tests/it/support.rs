@@ -22,6 +22,15 @@ impl Trace {
     }
 }
 
+/// Calls its function when it is dropped.
+pub(crate) struct OnDrop<F: FnMut()>(pub(crate) F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 /// Keeps the processor busy for so long.
 pub(crate) fn work(duration: Duration) {
     let start = Instant::now();
