@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use crate::block::HubRef;
+use crate::block::{HubRef, drop_quietly};
 use crate::hub::Hub;
 use crate::interrupt::{Interrupt, InterruptScope};
 use crate::scope::{Bomb, Children, ScopedJoinHandle};
@@ -25,7 +25,7 @@ use crate::scope::{Bomb, Children, ScopedJoinHandle};
 /// # Panics
 ///
 /// With the first panic of a child or of `f`; to unwind, when the greenlet is interrupted (the children are killed before); inside
-/// [`no_switch`](crate::no_switch()) and in the panic hook, at the call.
+/// [`no_switch`](crate::no_switch()) and in the panic hook, at the call; and in programs with `panic = "abort"`, where no child can be ended.
 ///
 /// # Examples
 ///
@@ -47,6 +47,9 @@ pub fn task_group<'env, T, E, F>(f: F) -> Result<T, E>
 where
     F: for<'scope> FnOnce(&'scope TaskGroup<'scope, 'env, E>) -> Result<T, E>,
 {
+    if cfg!(panic = "abort") {
+        panic!("task_group needs unwinding, and this program is built with panic = \"abort\"");
+    }
     let hub = Hub::here();
     hub.assert_may_switch("task_group");
     let own = InterruptScope::enter(hub);
@@ -150,8 +153,8 @@ impl<'scope, 'env, E> TaskGroup<'scope, 'env, E> {
     /// Notes a failure, if it is the first, and ends everything else.
     fn fail(&self, failure: Failure<E>) {
         if self.failure.borrow().is_some() {
-            // The user's value is dropped with nothing borrowed.
-            return drop(failure);
+            // The user's value is dropped with nothing borrowed; and quietly, since the group itself must not unwind here.
+            return drop_quietly(failure);
         }
         self.failure.replace(Some(failure));
         self.children.kill();
