@@ -63,11 +63,14 @@ impl Extras {
         loop {
             // Nothing is borrowed while a user's value is dropped: that may use the others, and even make new ones.
             let last = self.locals.borrow_mut().iter_mut().rev().find_map(|local| local.value.take());
-            let Some(last) = last else { break };
-            drop_quietly(last);
+            if let Some(last) = last {
+                drop_quietly(last);
+                continue;
+            }
+            // Nothing may be left: the block is freed on any thread.
+            let Some(inheritance) = self.inheritance.take() else { return };
+            drop_quietly(inheritance);
         }
-        let inheritance = self.inheritance.take();
-        drop_quietly(inheritance);
     }
 
     /// Empties the list of what has been dropped, where no code of the user's comes any more.
