@@ -14,6 +14,8 @@ use crate::timers::TimerKey;
 pub(crate) struct Extras {
     /// The outermost scope that has expired and was not left yet; 0: none.
     pub(crate) expired: Cell<u64>,
+    /// Whether what is pending has been raised.
+    pub(crate) raised: Cell<bool>,
     /// The timer that is to start it.
     pub(crate) start: Cell<Option<TimerKey>>,
     /// The values of `local!`s, in the order in which they were made.

@@ -44,9 +44,7 @@ impl Hub {
         }
         let deaf = switching != Switching::Allowed || block.is_deaf();
         if !deaf && block.word.is_interrupted() {
-            // Raised before it sleeps. If the wait has been ended already, its notification is for another.
-            let notified = !block.word.cancel(number) && block.word.state(number) == State::Notified;
-            return Outcome::Interrupted(Interrupted::new(notified));
+            return self.interrupted_before(block, number);
         }
         let timer = deadline.map(|deadline| self.arm(deadline, Timed { block, number }));
         block.local().resume_point.set(greenlet_core::stack_pointer());
@@ -70,6 +68,20 @@ impl Hub {
             State::TimedOut => Outcome::TimedOut,
             _ => Outcome::Notified,
         }
+    }
+
+    /// Ends a wait that its greenlet is not to sleep in.
+    #[cold]
+    #[inline(never)]
+    fn interrupted_before(&self, block: HubRef, number: u64) -> Outcome {
+        if block.was_unwound() {
+            // What was raised last was swallowed. Who swallows everything must not keep the others from running.
+            self.ready.push(block);
+            self.switch(block);
+        }
+        // If the wait has been ended already, its notification is for another.
+        let notified = !block.word.cancel(number) && block.word.state(number) == State::Notified;
+        Outcome::Interrupted(Interrupted::new(notified))
     }
 
     /// Switches to the others and comes back when all that are ready now have run.
