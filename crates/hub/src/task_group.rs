@@ -45,6 +45,7 @@ use crate::scope::{Bomb, Children, ScopedJoinHandle};
 /// ```
 pub fn task_group<'env, T, E, F>(f: F) -> Result<T, E>
 where
+    E: 'env,
     F: for<'scope> FnOnce(&'scope TaskGroup<'scope, 'env, E>) -> Result<T, E>,
 {
     if cfg!(panic = "abort") {
@@ -99,7 +100,8 @@ where
 }
 
 /// Spawns greenlets that stand or fall together; see [`task_group`](crate::task_group()).
-pub struct TaskGroup<'scope, 'env: 'scope, E> {
+// `E: 'env`: without it the compiler knows two bounds of 'scope that are unrelated, and in a closure within a closure it takes 'static for both.
+pub struct TaskGroup<'scope, 'env: 'scope, E: 'env> {
     children: Children,
     /// The first.
     failure: RefCell<Option<Failure<E>>>,
