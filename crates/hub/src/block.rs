@@ -193,6 +193,7 @@ impl<F: FnOnce() -> T, T> Job<F, T> {
         // SAFETY: the caller works for the hub, which holds a count.
         let greenlet = unsafe { block.as_ref() };
         let (result, outcome) = if greenlet.word.is_interrupted() {
+            greenlet.raise_nothing_more();
             never_run(closure)
         } else {
             greenlet.set_started();
@@ -223,6 +224,7 @@ impl<F: FnOnce() -> T, T> Job<F, T> {
         let flags = &greenlet.flags;
         if flags.load(Ordering::Acquire) & DETACHED != 0 {
             // Nobody will take it. It is dropped before the greenlet is done, since dropping may wait.
+            greenlet.raise_nothing_more();
             drop_quietly(result);
             // That may have made new locals.
             greenlet.end_extras();
@@ -297,8 +299,14 @@ impl Block {
     #[inline]
     fn end_extras(&self) {
         if let Some(extras) = self.local.extras.get() {
+            self.raise_nothing_more();
             extras.end();
         }
+    }
+
+    /// From here on only destructors run, which are not to be cut off in the middle: a kill has nothing more to end.
+    fn raise_nothing_more(&self) {
+        self.local.shields.set(1);
     }
 
     /// A new block with two counts: the hub's and the caller's.

@@ -14,6 +14,8 @@ use crate::timers::TimerKey;
 pub(crate) struct Extras {
     /// The outermost scope that has expired and was not left yet; 0: none.
     pub(crate) expired: Cell<u64>,
+    /// Whether what is pending has been raised.
+    pub(crate) raised: Cell<bool>,
     /// The timer that is to start it.
     pub(crate) start: Cell<Option<TimerKey>>,
     /// The values of `local!`s, in the order in which they were made.
@@ -63,11 +65,14 @@ impl Extras {
         loop {
             // Nothing is borrowed while a user's value is dropped: that may use the others, and even make new ones.
             let last = self.locals.borrow_mut().iter_mut().rev().find_map(|local| local.value.take());
-            let Some(last) = last else { break };
-            drop_quietly(last);
+            if let Some(last) = last {
+                drop_quietly(last);
+                continue;
+            }
+            // Nothing may be left: the block is freed on any thread.
+            let Some(inheritance) = self.inheritance.take() else { return };
+            drop_quietly(inheritance);
         }
-        let inheritance = self.inheritance.take();
-        drop_quietly(inheritance);
     }
 
     /// Empties the list of what has been dropped, where no code of the user's comes any more.

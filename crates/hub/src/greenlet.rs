@@ -200,7 +200,7 @@ impl Greenlet {
     ///
     /// Inside [`no_switch`](crate::no_switch()), unless it has ended.
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.is_finished() || self.wait_deadline(Some(deadline_after(timeout)))
+        self.block.is_done_unseen() || self.wait_deadline(Some(deadline_after(timeout)))
     }
 
     #[inline(never)]
@@ -209,8 +209,8 @@ impl Greenlet {
             let Some(joiners) = self.block.join_list() else { break };
             // A number is shown modulo 2^32; there are few greenlets that old.
             let reason = Reason::with_number("the end of greenlet", self.id() as u32);
-            if !joiners.wait(reason, deadline, || self.is_finished()) {
-                return self.is_finished();
+            if !joiners.wait(reason, deadline, || self.is_finished()) && !self.is_finished() {
+                return false;
             }
         }
         self.see_links();

@@ -7,7 +7,8 @@
 //! inner ones are left.
 //!
 //! Raising does not empty the set. A kill stays for good, an expired scope until it is left: so what a user's
-//! `catch_unwind` swallows is raised by the next wait.
+//! `catch_unwind` swallows is raised by the next wait; after one trip through the run queue, so that a loop that swallows everything
+//! cannot hold the hub.
 //!
 //! Nothing is raised where the greenlet is *deaf*: while it unwinds (a second unwind out of a `Drop` would abort), in a
 //! shield, in the panic hook. What is interrupted while it holds a grant (it was notified in the same tick) passes the grant on first;
@@ -83,6 +84,7 @@ impl HubRef {
     /// Takes the bit out of the word, now that no scope is expired, unless a kill is pending.
     #[cold]
     fn settle_interrupt(self) {
+        self.local().extras().raised.set(false);
         self.word.clear_interrupt();
         // Whoever kills it sets the mark first: either it is seen here, or the bit comes after this.
         if self.is_killed() {
@@ -90,11 +92,18 @@ impl HubRef {
         }
     }
 
+    /// Whether what is pending was raised before, and something has caught it.
+    #[cold]
+    pub(crate) fn was_unwound(self) -> bool {
+        self.local().extras.get().is_some_and(|extras| extras.raised.get())
+    }
+
     /// Unwinds the greenlet that runs.
     #[cold]
     pub(crate) fn unwind(self) -> ! {
-        let expired = self.local().extras.get().map_or(0, |extras| extras.expired.get());
-        resume_unwind(Box::new(match expired {
+        let extras = self.local().extras();
+        extras.raised.set(true);
+        resume_unwind(Box::new(match extras.expired.get() {
             number if number != 0 && !self.is_killed() => Interrupt::Scope { hub: self.hub, number },
             _ => Interrupt::Kill,
         }))

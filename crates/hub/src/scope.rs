@@ -103,7 +103,7 @@ where
         }
         Err(payload) => {
             // What the join met is the lesser evil.
-            hub.deadlock.take();
+            hub.take_deadlock();
             resume_unwind(payload)
         }
     }

@@ -57,9 +57,14 @@ fn wait_for_others(hub: &Hub, deadline: Instant, kill: bool) -> Vec<Greenlet> {
                 let _ = other.kill_nowait();
             }
         }
-        // In the order in which they were spawned; whoever was spawned meanwhile is found by the next look.
-        if others.is_empty() || !others.iter().all(|other| other.wait_deadline(Some(deadline))) {
-            return others.into_iter().filter(|other| !other.is_finished()).collect();
+        if others.is_empty() {
+            return others;
+        }
+        // In the order in which they were spawned; whoever was spawned meanwhile is found by the next look. The clock is asked as well,
+        // for those who end in time and leave a successor.
+        let in_time = others.iter().all(|other| other.wait_deadline(Some(deadline)));
+        if !in_time || Instant::now() >= deadline {
+            return hub.others().into_iter().map(Greenlet::from_block).collect();
         }
     }
 }

@@ -44,9 +44,7 @@ impl Hub {
         }
         let deaf = switching != Switching::Allowed || block.is_deaf();
         if !deaf && block.word.is_interrupted() {
-            // Raised before it sleeps. If the wait has been ended already, its notification is for another.
-            let notified = !block.word.cancel(number) && block.word.state(number) == State::Notified;
-            return Outcome::Interrupted(Interrupted::new(notified));
+            return self.interrupted_before(block, number);
         }
         let timer = deadline.map(|deadline| self.arm(deadline, Timed { block, number }));
         block.local().resume_point.set(greenlet_core::stack_pointer());
@@ -70,6 +68,20 @@ impl Hub {
             State::TimedOut => Outcome::TimedOut,
             _ => Outcome::Notified,
         }
+    }
+
+    /// Ends a wait that its greenlet is not to sleep in.
+    #[cold]
+    #[inline(never)]
+    fn interrupted_before(&self, block: HubRef, number: u64) -> Outcome {
+        if block.was_unwound() {
+            // What was raised last was swallowed. Who swallows everything must not keep the others from running.
+            self.ready.push(block);
+            self.switch(block);
+        }
+        // If the wait has been ended already, its notification is for another.
+        let notified = !block.word.cancel(number) && block.word.state(number) == State::Notified;
+        Outcome::Interrupted(Interrupted::new(notified))
     }
 
     /// Switches to the others and comes back when all that are ready now have run.
@@ -130,12 +142,20 @@ impl Hub {
     /// Unwinds what runs now, with what it was interrupted by.
     #[cold]
     pub(crate) fn raise(&self) -> ! {
-        if self.current() == self.main.hub_ref()
-            && let Some(report) = self.deadlock.take()
-        {
+        if let Some(report) = self.take_deadlock() {
             panic!("{report}");
         }
         self.current().unwind()
+    }
+
+    /// Whether what runs now is the main greenlet and has a deadlock to raise.
+    pub(crate) fn has_deadlock(&self) -> bool {
+        self.current() == self.main.hub_ref() && self.deadlock.borrow().is_some()
+    }
+
+    /// Takes the report that what runs now is to raise. It is the main greenlet's: others run while that waits for a scope's children.
+    pub(crate) fn take_deadlock(&self) -> Option<String> {
+        if self.has_deadlock() { self.deadlock.take() } else { None }
     }
 
     /// Switches away from `block`, which runs now. Comes back when it has been taken from a queue.

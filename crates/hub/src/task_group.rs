@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use crate::block::HubRef;
+use crate::block::{HubRef, drop_quietly};
 use crate::hub::Hub;
 use crate::interrupt::{Interrupt, InterruptScope};
 use crate::scope::{Bomb, Children, ScopedJoinHandle};
@@ -25,7 +25,7 @@ use crate::scope::{Bomb, Children, ScopedJoinHandle};
 /// # Panics
 ///
 /// With the first panic of a child or of `f`; to unwind, when the greenlet is interrupted (the children are killed before); inside
-/// [`no_switch`](crate::no_switch()) and in the panic hook, at the call.
+/// [`no_switch`](crate::no_switch()) and in the panic hook, at the call; and in programs with `panic = "abort"`, where no child can be ended.
 ///
 /// # Examples
 ///
@@ -45,8 +45,12 @@ use crate::scope::{Bomb, Children, ScopedJoinHandle};
 /// ```
 pub fn task_group<'env, T, E, F>(f: F) -> Result<T, E>
 where
+    E: 'env,
     F: for<'scope> FnOnce(&'scope TaskGroup<'scope, 'env, E>) -> Result<T, E>,
 {
+    if cfg!(panic = "abort") {
+        panic!("task_group needs unwinding, and this program is built with panic = \"abort\"");
+    }
     let hub = Hub::here();
     hub.assert_may_switch("task_group");
     let own = InterruptScope::enter(hub);
@@ -80,11 +84,11 @@ where
     let value = match result {
         Ok(value) => value,
         Err(payload) => {
-            hub.deadlock.take();
+            hub.take_deadlock();
             resume_unwind(payload)
         }
     };
-    if interrupted && (hub.current().must_unwind() || hub.deadlock.borrow().is_some()) {
+    if interrupted && (hub.current().must_unwind() || hub.has_deadlock()) {
         hub.raise();
     }
     match (group.failure.take(), value) {
@@ -96,7 +100,8 @@ where
 }
 
 /// Spawns greenlets that stand or fall together; see [`task_group`](crate::task_group()).
-pub struct TaskGroup<'scope, 'env: 'scope, E> {
+// `E: 'env`: without it the compiler knows two bounds of 'scope that are unrelated, and in a closure within a closure it takes 'static for both.
+pub struct TaskGroup<'scope, 'env: 'scope, E: 'env> {
     children: Children,
     /// The first.
     failure: RefCell<Option<Failure<E>>>,
@@ -150,8 +155,8 @@ impl<'scope, 'env, E> TaskGroup<'scope, 'env, E> {
     /// Notes a failure, if it is the first, and ends everything else.
     fn fail(&self, failure: Failure<E>) {
         if self.failure.borrow().is_some() {
-            // The user's value is dropped with nothing borrowed.
-            return drop(failure);
+            // The user's value is dropped with nothing borrowed; and quietly, since the group itself must not unwind here.
+            return drop_quietly(failure);
         }
         self.failure.replace(Some(failure));
         self.children.kill();

@@ -275,6 +275,8 @@ pub fn wait_until_any<'a>(
 ) -> bool {
     let wait = Wait::begin(Reason::new("one of several"));
     let mut subscribed = Subscribed { waiter: wait.waiter(), objects: Vec::new() };
+    // Declared after, so over before they are told: a notification that comes later has to find nobody.
+    let wait = wait;
     let mut earliest = deadline;
     for object in objects {
         subscribed.objects.push(object);

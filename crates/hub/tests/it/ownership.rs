@@ -4,34 +4,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::thread::{self, ThreadId};
+use std::thread;
 use std::time::Duration;
 
 use greenlet_hub::{JoinError, JoinHandle, Reason, WaitList, sleep, spawn, yield_now};
 
-/// Aborts the test if it is dropped on another thread than the one that made it, and counts its drops.
-struct Bound {
-    home: ThreadId,
-    drops: Arc<AtomicUsize>,
-    // Makes it `!Send`, as what it stands for.
-    _rc: Rc<()>,
-}
-
-impl Bound {
-    fn new(drops: &Arc<AtomicUsize>) -> Bound {
-        Bound { home: thread::current().id(), drops: Arc::clone(drops), _rc: Rc::new(()) }
-    }
-}
-
-impl Drop for Bound {
-    fn drop(&mut self) {
-        if thread::current().id() != self.home {
-            eprintln!("dropped on a foreign thread");
-            std::process::abort();
-        }
-        self.drops.fetch_add(1, Ordering::Relaxed);
-    }
-}
+use crate::support::Bound;
 
 fn counter() -> Arc<AtomicUsize> {
     Arc::default()

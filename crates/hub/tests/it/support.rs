@@ -2,6 +2,9 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 /// So long no step of a test takes, unless it hangs.
@@ -19,6 +22,39 @@ impl Trace {
     /// All of it, with spaces in between; begins anew.
     pub(crate) fn take(&self) -> String {
         self.0.take().join(" ")
+    }
+}
+
+/// Calls its function when it is dropped.
+pub(crate) struct OnDrop<F: FnMut()>(pub(crate) F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// Aborts the test if it is dropped on another thread than the one that made it, and counts its drops.
+pub(crate) struct Bound {
+    home: ThreadId,
+    drops: Arc<AtomicUsize>,
+    // Makes it `!Send`, as what it stands for.
+    _rc: Rc<()>,
+}
+
+impl Bound {
+    pub(crate) fn new(drops: &Arc<AtomicUsize>) -> Bound {
+        Bound { home: thread::current().id(), drops: Arc::clone(drops), _rc: Rc::new(()) }
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        if thread::current().id() != self.home {
+            eprintln!("dropped on a foreign thread");
+            std::process::abort();
+        }
+        self.drops.fetch_add(1, Ordering::Relaxed);
     }
 }
 
