@@ -7,7 +7,7 @@ use std::time::Duration;
 use greenlet_hub::{Waitable, Waiter};
 
 use crate::const_fn::const_unless_loom;
-use crate::permits::Permits;
+use crate::permits::{How, Permits};
 use crate::semaphore::{Permit, REASON};
 use crate::time::deadline_after;
 
@@ -63,7 +63,7 @@ impl BoundedSemaphore {
     /// ```
     #[inline]
     pub fn acquire(&self) -> Permit<'_> {
-        self.permits.acquire(REASON);
+        self.permits.acquire(REASON, How::Wait);
         Permit { permits: &self.permits }
     }
 
@@ -78,7 +78,7 @@ impl BoundedSemaphore {
     /// ```
     #[inline]
     pub fn try_acquire(&self) -> Option<Permit<'_>> {
-        self.permits.try_acquire().then(|| Permit { permits: &self.permits })
+        self.permits.acquire(REASON, How::Try).then(|| Permit { permits: &self.permits })
     }
 
     /// Waits until it has a permit, at the most for `timeout`.
@@ -98,7 +98,7 @@ impl BoundedSemaphore {
     /// ```
     #[inline]
     pub fn acquire_timeout(&self, timeout: Duration) -> Option<Permit<'_>> {
-        self.permits.acquire_timeout(REASON, timeout).then(|| Permit { permits: &self.permits })
+        self.permits.acquire(REASON, How::For(timeout)).then(|| Permit { permits: &self.permits })
     }
 
     /// Gives back the permit of a guard that was [forgotten](Permit::forget). Never switches.

@@ -9,6 +9,17 @@ use crate::const_fn::const_unless_loom;
 use crate::grants::{Grants, Turn};
 use crate::time::deadline_after;
 
+/// How long one who wants something waits for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum How {
+    /// Not at all.
+    Try,
+    /// As long as it takes.
+    Wait,
+    /// So long at the most.
+    For(Duration),
+}
+
 /// A number of permits, and who waits for them.
 pub(crate) struct Permits {
     state: ShortLock<State>,
@@ -54,23 +65,22 @@ impl Permits {
         }
     }
 
-    /// Takes one, if that is possible without waiting.
     #[inline]
-    pub(crate) fn try_acquire(&self) -> bool {
+    fn try_acquire(&self) -> bool {
         self.state.lock().take(Turn::First)
     }
 
-    /// Waits until it has one.
+    /// Takes one, if that succeeds.
     #[inline]
-    pub(crate) fn acquire(&self, reason: &'static str) {
-        // Without a deadline it does not come back without one.
-        let _ = self.try_acquire() || self.acquire_deadline(reason, None);
-    }
-
-    /// Waits until it has one, at the most for `timeout`.
-    #[inline]
-    pub(crate) fn acquire_timeout(&self, reason: &'static str, timeout: Duration) -> bool {
-        self.try_acquire() || self.acquire_deadline(reason, deadline_after(timeout))
+    pub(crate) fn acquire(&self, reason: &'static str, how: How) -> bool {
+        if self.try_acquire() {
+            return true;
+        }
+        match how {
+            How::Try => false,
+            How::Wait => self.acquire_deadline(reason, None),
+            How::For(timeout) => self.acquire_deadline(reason, deadline_after(timeout)),
+        }
     }
 
     #[inline]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use greenlet_hub::{Waitable, Waiter};
 
 use crate::const_fn::const_unless_loom;
-use crate::permits::Permits;
+use crate::permits::{How, Permits};
 use crate::time::deadline_after;
 
 pub(crate) const REASON: &str = "a permit of a semaphore";
@@ -80,7 +80,7 @@ impl Semaphore {
     /// ```
     #[inline]
     pub fn acquire(&self) -> Permit<'_> {
-        self.permits.acquire(REASON);
+        self.permits.acquire(REASON, How::Wait);
         Permit { permits: &self.permits }
     }
 
@@ -98,7 +98,7 @@ impl Semaphore {
     /// ```
     #[inline]
     pub fn try_acquire(&self) -> Option<Permit<'_>> {
-        self.permits.try_acquire().then(|| Permit { permits: &self.permits })
+        self.permits.acquire(REASON, How::Try).then(|| Permit { permits: &self.permits })
     }
 
     /// Waits until it has a permit, at the most for `timeout`.
@@ -118,7 +118,7 @@ impl Semaphore {
     /// ```
     #[inline]
     pub fn acquire_timeout(&self, timeout: Duration) -> Option<Permit<'_>> {
-        self.permits.acquire_timeout(REASON, timeout).then(|| Permit { permits: &self.permits })
+        self.permits.acquire(REASON, How::For(timeout)).then(|| Permit { permits: &self.permits })
     }
 
     /// Waits as [`acquire`](Semaphore::acquire) does, for a permit that borrows nothing: it can go into a greenlet.
@@ -142,7 +142,7 @@ impl Semaphore {
     /// ```
     #[inline]
     pub fn acquire_owned(self: &Arc<Self>) -> OwnedPermit {
-        self.permits.acquire(REASON);
+        self.permits.acquire(REASON, How::Wait);
         OwnedPermit { semaphore: Arc::clone(self), is_forgotten: false }
     }
 
@@ -158,7 +158,7 @@ impl Semaphore {
     /// ```
     #[inline]
     pub fn try_acquire_owned(self: &Arc<Self>) -> Option<OwnedPermit> {
-        self.permits.try_acquire().then(|| OwnedPermit { semaphore: Arc::clone(self), is_forgotten: false })
+        self.permits.acquire(REASON, How::Try).then(|| OwnedPermit { semaphore: Arc::clone(self), is_forgotten: false })
     }
 
     /// Waits until it has an owned permit, at the most for `timeout`.
@@ -179,7 +179,7 @@ impl Semaphore {
     #[inline]
     pub fn acquire_owned_timeout(self: &Arc<Self>, timeout: Duration) -> Option<OwnedPermit> {
         self.permits
-            .acquire_timeout(REASON, timeout)
+            .acquire(REASON, How::For(timeout))
             .then(|| OwnedPermit { semaphore: Arc::clone(self), is_forgotten: false })
     }
 

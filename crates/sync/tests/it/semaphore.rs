@@ -169,7 +169,7 @@ fn a_permit_that_comes_between_the_deadline_and_the_waiter_is_taken() {
                 // Both are woken by one look at the timers, and the first does it before the second runs.
                 let permit = semaphore.acquire_timeout(MS);
                 trace.borrow_mut().push(if permit.is_some() { "taken" } else { "timed out" });
-                permit.map(Permit::forget);
+                std::mem::forget(permit);
                 if trace.borrow().len() == 1 {
                     semaphore.release();
                 }
