@@ -16,3 +16,30 @@
 //! * Nothing is poisoned: a guard that a panic or a kill drops just unlocks.
 
 #![deny(unsafe_code)]
+
+mod barrier;
+mod bounded_semaphore;
+mod condition;
+mod event;
+mod lock;
+mod once;
+mod rlock;
+mod rwlock;
+mod semaphore;
+
+mod const_fn;
+mod grants;
+mod payload;
+mod permits;
+mod sharing;
+mod time;
+
+pub use barrier::{Barrier, BarrierWaitResult};
+pub use bounded_semaphore::{BoundedSemaphore, OverRelease};
+pub use condition::Condition;
+pub use event::Event;
+pub use lock::{Lock, LockGuard};
+pub use once::{Once, OnceCell};
+pub use rlock::{NotOwner, RLock, RLockGuard};
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub use semaphore::{OwnedPermit, Permit, Semaphore};
