@@ -17,13 +17,17 @@
 
 #![deny(unsafe_code)]
 
+mod async_result;
 mod barrier;
 mod event;
+mod group;
 mod once;
 
 mod const_fn;
 mod time;
 
+pub use async_result::AsyncResult;
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use event::Event;
+pub use group::Group;
 pub use once::{Once, OnceCell};

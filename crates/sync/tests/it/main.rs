@@ -1,5 +1,7 @@
 //! The behaviour of the primitives.
 
+mod async_result;
 mod barrier;
 mod event;
+mod group;
 mod once;
