@@ -20,14 +20,21 @@
 mod async_result;
 mod barrier;
 mod event;
-mod group;
 mod once;
+
+mod actor;
+mod as_completed;
+mod generator;
+mod group;
 
 mod const_fn;
 mod time;
 
+pub use actor::{Actor, AskError, Reply, TellError, actor};
+pub use as_completed::{AsCompleted, as_completed, as_completed_timeout};
 pub use async_result::AsyncResult;
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use event::Event;
+pub use generator::{Generator, Yielder, generator};
 pub use group::Group;
 pub use once::{Once, OnceCell};

@@ -1,7 +1,10 @@
 //! The behaviour of the primitives.
 
+mod actor;
+mod as_completed;
 mod async_result;
 mod barrier;
 mod event;
+mod generator;
 mod group;
 mod once;
