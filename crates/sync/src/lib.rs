@@ -19,8 +19,10 @@
 
 mod async_result;
 mod barrier;
+mod bounded_semaphore;
 mod event;
 mod once;
+mod semaphore;
 
 mod actor;
 mod as_completed;
@@ -28,13 +30,17 @@ mod generator;
 mod group;
 
 mod const_fn;
+mod grants;
+mod permits;
 mod time;
 
 pub use actor::{Actor, AskError, Reply, TellError, actor};
 pub use as_completed::{AsCompleted, as_completed, as_completed_timeout};
 pub use async_result::AsyncResult;
 pub use barrier::{Barrier, BarrierWaitResult};
+pub use bounded_semaphore::{BoundedSemaphore, OverRelease};
 pub use event::Event;
 pub use generator::{Generator, Yielder, generator};
 pub use group::Group;
 pub use once::{Once, OnceCell};
+pub use semaphore::{OwnedPermit, Permit, Semaphore};

@@ -8,3 +8,4 @@ mod event;
 mod generator;
 mod group;
 mod once;
+mod semaphore;
