@@ -78,6 +78,7 @@ mod sys;
 pub use borrowed::{wait_readable, wait_readable_timeout, wait_writable, wait_writable_timeout};
 pub use greenlet::{Builder, Greenlet, JoinError, JoinHandle, current, joinall, spawn, spawn_later};
 pub use handle::Handle;
+pub use interrupt::is_interrupt;
 pub use io::{Io, Kind};
 pub use kill::{KillError, killall, shield};
 pub use resolve::lookup_host;

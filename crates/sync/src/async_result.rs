@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use greenlet_hub::{JoinError, JoinHandle, Reason, ShortLock, Wait, WaitQueue, Waitable, Waiter, spawn};
+use greenlet_hub::{JoinHandle, Reason, ShortLock, Wait, WaitQueue, Waitable, Waiter, spawn};
 
+use crate::failure::Failure;
 use crate::time::deadline_after;
 
 /// A value or an error that somebody sets and any number of greenlets and threads wait for. Like gevent's `AsyncResult`.
@@ -23,7 +24,7 @@ use crate::time::deadline_after;
 /// spawn({ let answer = answer.clone(); move || answer.set(42) });
 /// assert_eq!(answer.get(), Ok(42));
 /// ```
-pub struct AsyncResult<T, E = Arc<JoinError>> {
+pub struct AsyncResult<T, E = Failure> {
     state: Arc<ShortLock<State<T, E>>>,
 }
 
@@ -306,13 +307,13 @@ impl<T, E> AsyncResult<T, E> {
 impl<T: 'static> AsyncResult<T> {
     /// The result of a greenlet, for many to get: ready when it ends. Never switches. As with `link(result)` in gevent.
     ///
-    /// The error is why there is no value, in an `Arc`, since it is no `Clone`.
+    /// The error is why there is no value, as something that can be cloned.
     ///
     /// # Examples
     ///
     /// ```
-    /// use greenlet_hub::{JoinError, spawn};
-    /// use greenlet_sync::AsyncResult;
+    /// use greenlet_hub::spawn;
+    /// use greenlet_sync::{AsyncResult, Failure};
     ///
     /// let answer = AsyncResult::of(spawn(|| 42));
     /// assert_eq!(answer.get().unwrap(), 42);
@@ -320,13 +321,13 @@ impl<T: 'static> AsyncResult<T> {
     ///
     /// let killed = spawn(|| 42);
     /// killed.kill_nowait().unwrap();
-    /// assert!(matches!(*AsyncResult::of(killed).get().unwrap_err(), JoinError::Killed));
+    /// assert!(matches!(AsyncResult::of(killed).get(), Err(Failure::Killed)));
     /// ```
     #[track_caller]
     pub fn of(handle: JoinHandle<T>) -> AsyncResult<T> {
         let result = AsyncResult::new();
         let set = result.clone();
-        spawn(move || set.set_result(handle.join().map_err(Arc::new)));
+        spawn(move || set.set_result(handle.join().map_err(Failure::from)));
         result
     }
 }

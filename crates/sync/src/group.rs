@@ -225,7 +225,7 @@ impl Group {
         self.join_deadline(deadline_after(timeout))
     }
 
-    fn join_deadline(&self, deadline: Option<Instant>) -> bool {
+    pub(crate) fn join_deadline(&self, deadline: Option<Instant>) -> bool {
         let this = current();
         while let Some(first) = self.first(Some(&this)) {
             let objects: [&dyn Waitable; 2] = [&first, &self.discards];
@@ -320,7 +320,7 @@ impl Group {
         ends.into_iter().collect()
     }
 
-    fn kill_deadline(&self, deadline: Option<Instant>) -> Result<bool, KillError> {
+    pub(crate) fn kill_deadline(&self, deadline: Option<Instant>) -> Result<bool, KillError> {
         let this = current();
         let mut refused = None;
         loop {

@@ -21,6 +21,7 @@ mod async_result;
 mod barrier;
 mod bounded_semaphore;
 mod event;
+mod failure;
 mod once;
 mod semaphore;
 
@@ -28,6 +29,8 @@ mod actor;
 mod as_completed;
 mod generator;
 mod group;
+mod imap;
+mod pool;
 
 mod const_fn;
 mod grants;
@@ -40,7 +43,10 @@ pub use async_result::AsyncResult;
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use bounded_semaphore::{BoundedSemaphore, OverRelease};
 pub use event::Event;
+pub use failure::Failure;
 pub use generator::{Generator, Yielder, generator};
 pub use group::Group;
+pub use imap::Imap;
 pub use once::{Once, OnceCell};
+pub use pool::{Pool, PoolFull};
 pub use semaphore::{OwnedPermit, Permit, Semaphore};

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use greenlet_hub::{JoinError, joinall, no_switch, sleep_until, spawn, timeout, wait, yield_now};
-use greenlet_sync::AsyncResult;
+use greenlet_sync::{AsyncResult, Failure};
 
 type Answer = AsyncResult<u32, String>;
 
@@ -163,7 +163,7 @@ fn a_greenlets_end_becomes_a_result() {
         })
         .collect();
     assert!(joinall(getters).into_iter().all(|value| value.unwrap() == 1));
-    assert!(matches!(&*panicked.get().unwrap_err(), JoinError::Panicked(_)));
+    assert!(matches!(panicked.get(), Err(Failure::Panicked(message)) if &*message == "in the greenlet"));
 }
 
 #[test]
@@ -214,6 +214,7 @@ fn the_users_clone_and_drop_may_use_the_result() {
 fn a_result_goes_where_its_value_may() {
     fn check<T: Send + Sync>() {}
     check::<Answer>();
+    check::<AsyncResult<u32>>();
     let local = AsyncResult::<Rc<u32>, ()>::default();
     local.set(Rc::new(1));
     assert_eq!(format!("{local:?}"), "AsyncResult(Some(Ok(1)))");

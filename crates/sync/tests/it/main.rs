@@ -8,4 +8,5 @@ mod event;
 mod generator;
 mod group;
 mod once;
+mod pool;
 mod semaphore;
