@@ -28,6 +28,29 @@ pub(crate) enum Interrupt {
     Scope { hub: u32, number: u64 },
 }
 
+/// Whether what [`catch_unwind`](std::panic::catch_unwind) has caught is an interrupt, a kill or the end of a `timeout`, rather than a panic.
+///
+/// Code that makes errors of panics lets interrupts go on, with [`resume_unwind`]; otherwise the next wait raises them again.
+///
+/// # Examples
+///
+/// ```
+/// use greenlet_hub::{is_interrupt, sleep, timeout};
+/// use std::panic::{catch_unwind, resume_unwind};
+/// use std::time::Duration;
+///
+/// assert!(!is_interrupt(&*catch_unwind(|| panic!("a panic")).unwrap_err()));
+/// let ended = timeout(Duration::from_millis(1), || {
+///     let payload = catch_unwind(|| sleep(Duration::from_secs(60))).unwrap_err();
+///     assert!(is_interrupt(&*payload));
+///     resume_unwind(payload)
+/// });
+/// assert!(matches!(ended, Err::<(), _>(_)));
+/// ```
+pub fn is_interrupt(payload: &(dyn Any + Send)) -> bool {
+    payload.is::<Interrupt>()
+}
+
 /// A part of a greenlet's run that can be interrupted by itself; left when dropped.
 pub(crate) struct InterruptScope<'a> {
     pub(crate) hub: &'a Hub,

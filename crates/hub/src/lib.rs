@@ -85,6 +85,7 @@ pub use borrowed::{wait_readable, wait_readable_timeout, wait_writable, wait_wri
 pub use greenlet::{Builder, Greenlet, JoinError, JoinHandle, current, joinall, spawn, spawn_later};
 pub use handle::Handle;
 pub use inherited::InheritedKey;
+pub use interrupt::is_interrupt;
 pub use io::{Io, Kind};
 pub use kill::{KillError, killall, shield};
 pub use links::LinkId;

@@ -17,15 +17,24 @@
 
 #![deny(unsafe_code)]
 
+mod async_result;
 mod barrier;
 mod bounded_semaphore;
 mod condition;
 mod event;
+mod failure;
 mod lock;
 mod once;
 mod rlock;
 mod rwlock;
 mod semaphore;
+
+mod actor;
+mod as_completed;
+mod generator;
+mod group;
+mod imap;
+mod pool;
 
 mod const_fn;
 mod grants;
@@ -34,12 +43,20 @@ mod permits;
 mod sharing;
 mod time;
 
+pub use actor::{Actor, AskError, Reply, TellError, actor};
+pub use as_completed::{AsCompleted, as_completed, as_completed_timeout};
+pub use async_result::AsyncResult;
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use bounded_semaphore::{BoundedSemaphore, OverRelease};
 pub use condition::Condition;
 pub use event::Event;
+pub use failure::Failure;
+pub use generator::{Generator, Yielder, generator};
+pub use group::Group;
+pub use imap::Imap;
 pub use lock::{Lock, LockGuard};
 pub use once::{Once, OnceCell};
+pub use pool::{Pool, PoolFull};
 pub use rlock::{NotOwner, RLock, RLockGuard};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{OwnedPermit, Permit, Semaphore};

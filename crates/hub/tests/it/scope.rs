@@ -116,7 +116,7 @@ fn a_childs_panic_stays_with_its_handle() {
             sleep(2 * MS);
             survived.set(true);
         });
-        let Err(JoinError::Panicked(payload)) = fails.join().map(|()| ()) else { panic!("it panicked") };
+        let Err(JoinError::Panicked(payload)) = fails.join() else { panic!("it panicked") };
         payload
     });
     assert_eq!(*payload.downcast::<&str>().unwrap(), "child");

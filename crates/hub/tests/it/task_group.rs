@@ -60,7 +60,7 @@ fn the_first_failure_kills_the_others_and_waits_for_their_cleanup() {
             let _ = catch_unwind(|| sleep(LONG));
             Err::<(), _>("second")
         });
-        assert!(matches!(failed.join().map(|()| ()), Err(JoinError::Killed)));
+        assert!(matches!(failed.join(), Err(JoinError::Killed)));
         sleep_long()
     });
     assert_eq!(result, Err("first"));

@@ -1,10 +1,16 @@
 //! The behaviour of the primitives.
 
+mod actor;
+mod as_completed;
+mod async_result;
 mod barrier;
 mod condition;
 mod event;
+mod generator;
+mod group;
 mod lock;
 mod once;
+mod pool;
 mod rlock;
 mod rwlock;
 mod semaphore;
