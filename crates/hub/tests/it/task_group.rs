@@ -50,7 +50,7 @@ fn the_first_failure_kills_the_others_and_waits_for_their_cleanup() {
             });
             sleep_long()
         });
-        let failed = group.spawn(|| {
+        let failed: greenlet_hub::ScopedJoinHandle<'_, ()> = group.spawn(|| {
             yield_now();
             trace.note("fails");
             Err("first")
