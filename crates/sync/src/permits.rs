@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use greenlet_hub::{Claim, Outcome, Reason, ShortLock, Wait, Waiter};
+use greenlet_hub::{Claim, Outcome, Reason, ShortGuard, ShortLock, Wait, Waiter};
 
 use crate::const_fn::const_unless_loom;
 use crate::grants::{Grants, Turn};
@@ -65,47 +65,52 @@ impl Permits {
         }
     }
 
-    #[inline]
-    fn try_acquire(&self) -> bool {
-        self.state.lock().take(Turn::First)
-    }
-
     /// Takes one, if that succeeds.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn acquire(&self, reason: &'static str, how: How) -> bool {
-        if self.try_acquire() {
+        let mut state = self.state.lock();
+        if state.take(Turn::First) {
             return true;
         }
         match how {
             How::Try => false,
-            How::Wait => self.acquire_deadline(reason, None),
-            How::For(timeout) => self.acquire_deadline(reason, deadline_after(timeout)),
+            How::Wait => self.acquire_later(state, reason, None),
+            How::For(timeout) => self.acquire_later(state, reason, Some(timeout)),
         }
     }
 
-    #[inline]
-    fn acquire_deadline(&self, reason: &'static str, deadline: Option<Instant>) -> bool {
+    /// Waits for one, where there was none to take. Apart from [`acquire`](Permits::acquire), which is small that way.
+    #[inline(never)]
+    fn acquire_later<'a>(
+        &'a self,
+        mut state: ShortGuard<'a, State>,
+        reason: &'static str,
+        mut timeout: Option<Duration>,
+    ) -> bool {
         let mut turn = Turn::First;
+        let mut deadline = None;
         loop {
-            let wait = {
-                let mut state = self.state.lock();
-                if state.take(turn) {
-                    return true;
-                }
-                let wait = Wait::begin(Reason::new(reason));
-                state.grants.push(wait.waiter(), turn);
-                wait
-            };
+            // Begun under the lock, so that no wake-up is missed.
+            let wait = Wait::begin(Reason::new(reason));
+            state.grants.push(wait.waiter(), turn);
+            drop(state);
+            if let Some(timeout) = timeout.take() {
+                deadline = deadline_after(timeout);
+            }
             match wait.until(deadline) {
                 Outcome::Notified => turn = turn.notified(),
                 // Released in the same turn of the loop as the time came: it is there.
-                Outcome::TimedOut => return self.try_acquire(),
+                Outcome::TimedOut => return self.state.lock().take(Turn::First),
                 Outcome::Interrupted(interrupted) => {
                     if interrupted.was_notified() {
                         self.decline(turn.notified());
                     }
                     interrupted.raise()
                 }
+            }
+            state = self.state.lock();
+            if state.take(turn) {
+                return true;
             }
         }
     }
@@ -151,18 +156,16 @@ impl Permits {
     }
 
     /// Gives one back, and wakes whom it is for; false, and does nothing, if all are free that there may be.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn release(&self) -> bool {
-        let claim = {
-            let mut state = self.state.lock();
-            if state.free == self.bound {
-                return false;
-            }
-            state.free += 1;
-            state.grant()
-        };
-        // Without the lock, since that may have to wake another thread.
-        drop(claim);
+        let mut state = self.state.lock();
+        if state.free == self.bound {
+            return false;
+        }
+        state.free += 1;
+        if !state.grants.is_empty() {
+            hand_over(state);
+        }
         true
     }
 
@@ -196,4 +199,12 @@ impl Permits {
         };
         f.debug_struct(name).field("available", &available).field("waiting", &waiting).finish()
     }
+}
+
+#[inline(never)]
+fn hand_over(mut state: ShortGuard<'_, State>) {
+    let claim = state.grant();
+    // Made ready without the lock, since that may have to wake another thread.
+    drop(state);
+    drop(claim);
 }

@@ -1,9 +1,9 @@
 //! Many readers or one writer, in the order in which they came: what keeps others out of an `RwLock`.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::Duration;
 
-use greenlet_hub::{Claim, Outcome, Reason, ShortLock, Wait, Waiter};
+use greenlet_hub::{Claim, Outcome, Reason, ShortGuard, ShortLock, Wait, Waiter};
 
 use crate::const_fn::const_unless_loom;
 use crate::permits::How;
@@ -109,15 +109,6 @@ impl State {
         }
         claims
     }
-
-    #[inline]
-    fn leave(&mut self, access: Access) -> Claims {
-        match access {
-            Access::Read => self.holders -= 1,
-            Access::Write => self.holders = 0,
-        }
-        if self.queue.is_empty() { Claims::default() } else { self.settle() }
-    }
 }
 
 impl Sharing {
@@ -127,33 +118,30 @@ impl Sharing {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn lock(&self, access: Access, how: How) -> bool {
-        if self.state.lock().take(access) {
+        let mut state = self.state.lock();
+        if state.take(access) {
             return true;
         }
         match how {
             How::Try => false,
-            How::Wait => self.wait(access, None),
-            How::For(timeout) => self.wait(access, deadline_after(timeout)),
+            How::Wait => self.lock_later(state, access, None),
+            How::For(timeout) => self.lock_later(state, access, Some(timeout)),
         }
     }
 
-    #[inline]
-    fn wait(&self, access: Access, deadline: Option<Instant>) -> bool {
-        let wait = {
-            let mut state = self.state.lock();
-            if state.take(access) {
-                return true;
-            }
-            let wait = Wait::begin(Reason::new(match access {
-                Access::Read => "reading in a lock",
-                Access::Write => "writing in a lock",
-            }));
-            state.push(access, wait.waiter());
-            wait
-        };
-        match wait.until(deadline) {
+    /// Waits for it, where it was not to be had. Apart from [`lock`](Sharing::lock), which is small that way.
+    #[inline(never)]
+    fn lock_later(&self, mut state: ShortGuard<'_, State>, access: Access, timeout: Option<Duration>) -> bool {
+        // Begun under the lock, so that no wake-up is missed.
+        let wait = Wait::begin(Reason::new(match access {
+            Access::Read => "reading in a lock",
+            Access::Write => "writing in a lock",
+        }));
+        state.push(access, wait.waiter());
+        drop(state);
+        match wait.until(timeout.and_then(deadline_after)) {
             Outcome::Notified => true,
             Outcome::TimedOut => self.give_up(access),
             Outcome::Interrupted(interrupted) => {
@@ -180,28 +168,37 @@ impl Sharing {
 
     #[cold]
     fn settle(&self) {
-        let claims = self.state.lock().settle();
-        drop(claims);
+        hand_over(self.state.lock());
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn unlock(&self, access: Access) {
-        let claims = self.state.lock().leave(access);
-        // Without the lock, since that may have to wake other threads.
-        drop(claims);
+        let mut state = self.state.lock();
+        match access {
+            Access::Read => state.holders -= 1,
+            Access::Write => state.holders = 0,
+        }
+        if !state.queue.is_empty() {
+            hand_over(state);
+        }
     }
 
     /// Makes the writer a reader, with those readers who are next.
     pub(crate) fn downgrade(&self) {
-        let claims = {
-            let mut state = self.state.lock();
-            state.holders = 1;
-            state.settle()
-        };
-        drop(claims);
+        let mut state = self.state.lock();
+        state.holders = 1;
+        hand_over(state);
     }
 
     pub(crate) fn is_locked(&self) -> bool {
         self.state.lock().holders != 0
     }
+}
+
+#[inline(never)]
+fn hand_over(mut state: ShortGuard<'_, State>) {
+    let claims = state.settle();
+    // Made ready without the lock, since that may have to wake other threads.
+    drop(state);
+    drop(claims);
 }
