@@ -6,7 +6,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use greenlet_hub::{Greenlet, JoinError, JoinHandle, Reason, WaitList, spawn};
+use greenlet_hub::{Greenlet, JoinError, JoinHandle, Reason, WaitList, spawn, yield_now};
 
 use crate::time::deadline_after;
 
@@ -126,10 +126,12 @@ impl<T: 'static> Iterator for AsCompleted<T> {
                 return Some(handle.join());
             }
             let ready = || !self.shared.ended.borrow().is_empty();
-            if !self.shared.consumer.wait(Reason::new("the end of one of several greenlets"), self.deadline, ready)
-                && self.shared.ended.borrow().is_empty()
-            {
-                return None;
+            if !self.shared.consumer.wait(Reason::new("the end of one of several greenlets"), self.deadline, ready) {
+                // Those that ended in the same turn of the loop have watchers that have not run yet.
+                yield_now();
+                if self.shared.ended.borrow().is_empty() {
+                    return None;
+                }
             }
         }
     }

@@ -236,7 +236,7 @@ impl<Y, S> Yielder<Y, S> {
     /// # Panics
     ///
     /// To unwind when the greenlet is interrupted, which dropping the generator does; and if the generator is gone where nothing can be
-    /// interrupted, in a `drop` or in [`shield`](greenlet_hub::shield()).
+    /// interrupted, in a `drop` or in [`shield`](greenlet_hub::shield()); if another greenlet, which has borrowed this, puts something already.
     ///
     /// # Examples
     ///
@@ -250,6 +250,7 @@ impl<Y, S> Yielder<Y, S> {
         if shared.dropped.get() {
             nobody_asks();
         }
+        assert!(!shared.stands.get(), "two greenlets put into one generator at a time");
         shared.value.set(Some(value));
         shared.stands.set(true);
         wake(&shared.consumer);

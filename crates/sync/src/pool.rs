@@ -18,8 +18,8 @@ use crate::time::deadline_after;
 /// A [`Group`] of at most `size` members: whoever spawns one more waits until there is room. Like gevent's `Pool`.
 ///
 /// It is a handle: its clones are the same pool, which greenlets of several hubs and threads may share; each spawns on its own hub.
-/// Slots are taken in the order in which the spawners came, and come back when a member ends, in whichever way. Dropping the pool
-/// leaves its members alone.
+/// Slots are taken in the order in which the spawners came, and come back when a member ends, in whichever way; only one that is
+/// abandoned, since its hub's thread has ended, keeps its slot. Dropping the pool leaves its members alone.
 ///
 /// Beside [`spawn`](Pool::spawn) it has what `multiprocessing.Pool` has: [`apply`](Pool::apply), [`map`](Pool::map),
 /// [`imap`](Pool::imap).

@@ -3,9 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use greenlet_hub::{JoinError, joinall, no_switch, sleep, spawn, timeout, yield_now};
+use greenlet_hub::{JoinError, joinall, no_switch, sleep, sleep_until, spawn, timeout, yield_now};
 use greenlet_sync::{Actor, AskError, Event, Reply, actor};
 
 const MS: Duration = Duration::from_millis(1);
@@ -142,6 +142,19 @@ fn one_who_is_killed_while_he_asks_leaves_the_others_alone() {
     let mut answers = joinall(asking).into_iter();
     assert!(matches!(answers.next(), Some(Err(JoinError::Killed))));
     assert_eq!(answers.next().unwrap().unwrap(), Ok(0));
+}
+
+#[test]
+fn an_answer_in_the_tick_of_the_timeout_is_the_answer() {
+    let start = Instant::now();
+    let answering = actor(move |(deadline, reply): (Instant, Reply<u32>)| {
+        sleep_until(deadline);
+        // The one who asks has timed out as well by now, and has not run yet.
+        reply.send(1);
+    });
+    let deadline = start + 3 * MS;
+    let asking = spawn(move || answering.ask_timeout(|reply| (deadline, reply), deadline - Instant::now()));
+    assert_eq!(asking.join().unwrap(), Ok(1));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! `as_completed`: who ends first comes first.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use greenlet_hub::{JoinError, no_switch, sleep, spawn, timeout, yield_now};
+use greenlet_hub::{JoinError, no_switch, sleep, sleep_until, spawn, timeout, yield_now};
 use greenlet_sync::{Event, as_completed, as_completed_timeout};
 
 const MS: Duration = Duration::from_millis(1);
@@ -81,6 +81,15 @@ fn one_who_is_interrupted_loses_nothing() {
     })]);
     assert!(timeout(MS, || results.next()).is_err());
     assert_eq!(results.next().unwrap().unwrap(), 1);
+}
+
+#[test]
+fn what_ends_in_the_tick_of_the_timeout_is_given() {
+    let deadline = Instant::now() + 5 * MS;
+    let sleeper = spawn(move || sleep_until(deadline));
+    let mut results = as_completed_timeout([sleeper], deadline - Instant::now());
+    assert!(results.next().is_some());
+    assert_eq!(results.unfinished(), 0);
 }
 
 #[test]

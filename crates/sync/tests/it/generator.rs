@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use greenlet_hub::{current, shield, sleep, spawn, timeout, yield_now};
+use greenlet_hub::{Greenlet, JoinError, current, shield, sleep, spawn, timeout, yield_now};
 use greenlet_sync::{Generator, generator};
 
 const MS: Duration = Duration::from_millis(1);
@@ -231,6 +231,56 @@ fn two_greenlets_that_consume_in_turn_get_all_values() {
         })
     });
     assert_eq!(takers.into_iter().map(|taker| taker.join().unwrap()).sum::<u32>(), 10);
+}
+
+#[test]
+fn a_consumer_that_is_killed_in_the_tick_of_the_value_leaves_it_to_the_next() {
+    let numbers = Rc::new(RefCell::new(generator(|y| {
+        for i in 0..3 {
+            yield_now();
+            let consumer: Option<Greenlet> = y.put(i);
+            if let Some(consumer) = consumer {
+                y.put(10 + i);
+                consumer.kill_nowait().unwrap();
+            }
+        }
+    })));
+    assert_eq!(numbers.borrow_mut().start(), Some(0));
+    let killed = spawn({
+        let numbers = Rc::clone(&numbers);
+        move || {
+            let mut numbers = numbers.borrow_mut();
+            assert_eq!(numbers.send(Some(current())), Some(10));
+            // The body kills the greenlet that asks, and then puts the value.
+            numbers.send(None)
+        }
+    });
+    assert!(matches!(killed.join(), Err(JoinError::Killed)));
+    // That value is passed over: nothing was sent for it.
+    assert_eq!(numbers.borrow_mut().send(None), Some(2));
+    assert_eq!(numbers.borrow_mut().send(None), None);
+
+    // An ordinary iterator gives it next.
+    let consumer = Rc::new(Cell::new(None::<Greenlet>));
+    let numbers = Rc::new(RefCell::new(generator({
+        let consumer = Rc::clone(&consumer);
+        move |y| {
+            y.put(0);
+            consumer.take().unwrap().kill_nowait().unwrap();
+            y.put(1);
+            y.put(2);
+        }
+    })));
+    assert_eq!(numbers.borrow_mut().next(), Some(0));
+    let killed = spawn({
+        let numbers = Rc::clone(&numbers);
+        move || {
+            consumer.set(Some(current()));
+            numbers.borrow_mut().next()
+        }
+    });
+    assert!(matches!(killed.join(), Err(JoinError::Killed)));
+    assert_eq!(numbers.borrow_mut().by_ref().collect::<Vec<_>>(), [1, 2]);
 }
 
 #[test]
