@@ -129,9 +129,9 @@ fn of_two_that_have_expired_the_outer_one_is_raised() {
     assert_eq!(result, Err(Elapsed));
     assert!(!after_inner.get());
     // The inner one is under way, when the outer one expires in a destructor that waits.
-    let result = timeout(5 * MS, || {
+    let result = timeout(300 * MS, || {
         let inner = timeout(MS, || {
-            let _slow = OnDrop(|| sleep(20 * MS));
+            let _slow = OnDrop(|| sleep(600 * MS));
             sleep(LONG);
         });
         after_inner.set(true);
