@@ -1,12 +1,12 @@
 //! `as_completed`: results in the order in which they come.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use greenlet_hub::{Greenlet, JoinError, JoinHandle, Reason, WaitList, spawn, yield_now};
+use greenlet_hub::{JoinError, JoinHandle, LinkId, Reason, WaitList, yield_now};
 
 use crate::time::deadline_after;
 
@@ -25,7 +25,7 @@ use crate::time::deadline_after;
 /// let order: Vec<u64> = as_completed(sleepers).map(Result::unwrap).collect();
 /// assert_eq!(order, [1, 5, 9]);
 /// ```
-pub fn as_completed<T: 'static>(handles: impl IntoIterator<Item = JoinHandle<T>>) -> AsCompleted<T> {
+pub fn as_completed<T>(handles: impl IntoIterator<Item = JoinHandle<T>>) -> AsCompleted<T> {
     AsCompleted::new(handles, None)
 }
 
@@ -46,47 +46,41 @@ pub fn as_completed<T: 'static>(handles: impl IntoIterator<Item = JoinHandle<T>>
 /// assert!(results.next().is_none());
 /// assert_eq!(results.unfinished(), 1);
 /// ```
-pub fn as_completed_timeout<T: 'static>(
-    handles: impl IntoIterator<Item = JoinHandle<T>>,
-    timeout: Duration,
-) -> AsCompleted<T> {
+pub fn as_completed_timeout<T>(handles: impl IntoIterator<Item = JoinHandle<T>>, timeout: Duration) -> AsCompleted<T> {
     AsCompleted::new(handles, deadline_after(timeout))
 }
 
 /// The results of greenlets in the order in which they end; see [`as_completed`].
 pub struct AsCompleted<T> {
-    shared: Rc<Shared<T>>,
-    /// Each waits for one greenlet, and puts its handle into the queue.
-    watchers: Vec<Greenlet>,
-    /// Those whose results have not been given.
-    left: usize,
+    ends: Rc<Ends>,
+    /// Those whose results have not been given, with the link that tells of the end if that was to come.
+    handles: HashMap<usize, (JoinHandle<T>, Option<LinkId>)>,
     deadline: Option<Instant>,
 }
 
-struct Shared<T> {
-    ended: RefCell<VecDeque<JoinHandle<T>>>,
+/// Who has ended, as the links tell. They run on the hub on which they were made.
+struct Ends {
+    ended: RefCell<VecDeque<usize>>,
     consumer: WaitList,
 }
 
-impl<T: 'static> AsCompleted<T> {
+impl<T> AsCompleted<T> {
     fn new(handles: impl IntoIterator<Item = JoinHandle<T>>, deadline: Option<Instant>) -> AsCompleted<T> {
-        let shared = Rc::new(Shared { ended: RefCell::default(), consumer: WaitList::new() });
-        let mut results = AsCompleted { shared, watchers: Vec::new(), left: 0, deadline };
-        for handle in handles {
-            results.left += 1;
+        let ends = Rc::new(Ends { ended: RefCell::default(), consumer: WaitList::new() });
+        let link = |(index, handle): (usize, JoinHandle<T>)| {
             if handle.is_finished() {
-                results.shared.ended.borrow_mut().push_back(handle);
-                continue;
+                ends.ended.borrow_mut().push_back(index);
+                return (index, (handle, None));
             }
-            let shared = Rc::clone(&results.shared);
-            let watcher = spawn(move || {
-                handle.wait();
-                shared.ended.borrow_mut().push_back(handle);
-                shared.consumer.notify_one();
+            let ends = Rc::clone(&ends);
+            let link = handle.link(move |_| {
+                ends.ended.borrow_mut().push_back(index);
+                ends.consumer.notify_one();
             });
-            results.watchers.push(watcher.greenlet().clone());
-        }
-        results
+            (index, (handle, Some(link)))
+        };
+        let handles = handles.into_iter().enumerate().map(link).collect();
+        AsCompleted { ends, handles, deadline }
     }
 }
 
@@ -102,11 +96,11 @@ impl<T> AsCompleted<T> {
     /// assert_eq!(results.unfinished(), 2);
     /// ```
     pub fn unfinished(&self) -> usize {
-        self.left
+        self.handles.len()
     }
 }
 
-impl<T: 'static> Iterator for AsCompleted<T> {
+impl<T> Iterator for AsCompleted<T> {
     type Item = Result<T, JoinError>;
 
     /// Waits for the next that ends; `None` when there is none left, or the time has passed.
@@ -115,39 +109,38 @@ impl<T: 'static> Iterator for AsCompleted<T> {
     ///
     /// If it must wait inside [`no_switch`](greenlet_hub::no_switch()); to unwind when the greenlet is interrupted.
     fn next(&mut self) -> Option<Result<T, JoinError>> {
-        if self.left == 0 {
-            return None;
-        }
-        loop {
-            let ended = self.shared.ended.borrow_mut().pop_front();
-            if let Some(handle) = ended {
-                self.left -= 1;
+        let reason = Reason::new("the end of one of several greenlets");
+        while !self.handles.is_empty() {
+            let ended = self.ends.ended.borrow_mut().pop_front();
+            if let Some((handle, _)) = ended.and_then(|index| self.handles.remove(&index)) {
                 // It has ended, so this does not wait.
                 return Some(handle.join());
             }
-            let ready = || !self.shared.ended.borrow().is_empty();
-            if !self.shared.consumer.wait(Reason::new("the end of one of several greenlets"), self.deadline, ready) {
-                // Those that ended in the same turn of the loop have watchers that have not run yet.
+            let ready = || !self.ends.ended.borrow().is_empty();
+            if !self.ends.consumer.wait(reason, self.deadline, ready) {
+                // The links of those that ended in the same turn of the loop have not run yet.
                 yield_now();
-                if self.shared.ended.borrow().is_empty() {
+                if self.ends.ended.borrow().is_empty() {
                     return None;
                 }
             }
         }
+        None
     }
 }
 
 impl<T> Drop for AsCompleted<T> {
     fn drop(&mut self) {
-        for watcher in &self.watchers {
-            // A watcher is no main greenlet, and where nothing unwinds it ends with whom it watches.
-            let _ = watcher.kill_nowait();
+        for (handle, link) in self.handles.values() {
+            if let Some(link) = link {
+                handle.unlink(*link);
+            }
         }
     }
 }
 
 impl<T> fmt::Debug for AsCompleted<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AsCompleted").field("unfinished", &self.left).finish_non_exhaustive()
+        f.debug_struct("AsCompleted").field("unfinished", &self.handles.len()).finish_non_exhaustive()
     }
 }

@@ -327,7 +327,8 @@ impl<T: 'static> AsyncResult<T> {
     pub fn of(handle: JoinHandle<T>) -> AsyncResult<T> {
         let result = AsyncResult::new();
         let set = result.clone();
-        spawn(move || set.set_result(handle.join().map_err(Failure::from)));
+        let greenlet = handle.greenlet().clone();
+        greenlet.link(move |_| set.set_result(handle.join().map_err(Failure::from)));
         result
     }
 }
