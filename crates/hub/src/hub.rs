@@ -61,6 +61,8 @@ const RUNS_PER_LOOK: u32 = 61;
 const FIRES_PER_LOOK: u32 = 61;
 /// So many I/O calls that need not wait before one yields.
 pub(crate) const BUDGET: u32 = 128;
+/// If more are woken at once, they are not in the caches when it is their turn.
+const CROWD: usize = 1024;
 /// So many idle coroutines keep their stacks' memory.
 const KEPT_IDLE: usize = 64;
 /// How long a coroutine has been idle, at the least, when its memory is given back.
@@ -80,6 +82,9 @@ pub(crate) struct Hub {
     /// Runs from the run queue that are left until the next look.
     runs: Cell<u32>,
     pub(crate) budget: Cell<u32>,
+    /// So many of those that were woken at once are still to run, and so many runs are left for them until the next look.
+    crowd: Cell<usize>,
+    crowd_runs: Cell<u32>,
     pub(crate) timers: RefCell<Timers<Timed>>,
     /// What timers count from.
     epoch: Instant,
@@ -138,6 +143,8 @@ impl Hub {
             urgent: RunQueue::default(),
             runs: Cell::new(RUNS_PER_LOOK),
             budget: Cell::new(BUDGET),
+            crowd: Cell::new(0),
+            crowd_runs: Cell::new(0),
             timers: RefCell::new(Timers::new()),
             epoch_nanos: crate::sys::nanos_now(),
             epoch: Instant::now(),
@@ -233,8 +240,32 @@ impl Hub {
             if !used_up && let Some(next) = self.ready.pop() {
                 return next;
             }
+            if let Some(next) = self.next_of_crowd() {
+                return next;
+            }
             self.look();
         }
+    }
+
+    /// Says that so many have been made ready at once: more than the caches hold, so each is brought near while the one before it runs.
+    pub(crate) fn expect_crowd(&self, count: usize) {
+        if count > CROWD {
+            self.crowd.set(count);
+            self.crowd_runs.set(self.runs.replace(0));
+        }
+    }
+
+    /// The next while a crowd runs. Until then the runs are used up, so that the usual way knows nothing of it.
+    #[inline(never)]
+    fn next_of_crowd(&self) -> Option<HubRef> {
+        let left = self.crowd.get().checked_sub(1)?;
+        let runs = self.crowd_runs.get().checked_sub(1)?;
+        let next = self.ready.pop()?;
+        self.ready.prefetch();
+        self.crowd.set(left);
+        self.crowd_runs.set(runs);
+        self.runs.set(0);
+        Some(next)
     }
 
     /// Switches to a greenlet until it waits, yields or finishes: the only place that does.
@@ -321,7 +352,11 @@ impl Hub {
     fn look(&self) {
         // Nobody runs now. Should anything in here panic, it is the main greenlet that unwinds.
         self.current.set(self.main.hub_ref());
-        self.runs.set(RUNS_PER_LOOK);
+        if self.ready.is_empty() {
+            self.crowd.set(0);
+        }
+        self.crowd_runs.set(RUNS_PER_LOOK);
+        self.runs.set(if self.crowd.get() == 0 { RUNS_PER_LOOK } else { 0 });
         self.drain_inbox();
         if self.urgent.is_empty() && self.ready.is_empty() {
             self.sleep();

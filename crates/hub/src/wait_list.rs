@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use crate::hub::Hub;
 use crate::short_lock::{ShortGuard, ShortLock};
 use crate::waiter::{Claim, Outcome, Reason, Wait, Waiter};
 use crate::word::State;
@@ -172,6 +173,11 @@ pub struct WaitQueue {
     sweep_at: usize,
 }
 
+/// So many waiters tell whether a queue is worth sweeping.
+const SAMPLES: usize = 16;
+/// Spreads them over the queue: the golden ratio of 2^64.
+const SCATTER: usize = 0x9e37_79b9_7f4a_7c15_u64 as usize;
+
 impl WaitQueue {
     const SMALLEST_SWEEP: usize = 16;
 
@@ -196,6 +202,14 @@ impl WaitQueue {
 
     #[cold]
     fn sweep(&mut self) {
+        // Looking at every waiter is a cache miss each, and in most lists none is stale. So a few tell whether it pays: of a list that
+        // is half stale some of them are.
+        let len = self.waiters.len();
+        let stale = |sample: usize| !self.waiters[sample.wrapping_mul(SCATTER) % len].is_waiting();
+        if len > SAMPLES && !(len..len + SAMPLES).any(stale) {
+            self.sweep_at = 2 * len;
+            return;
+        }
         self.waiters.retain(Waiter::is_waiting);
         self.sweep_at = 2 * self.waiters.len();
     }
@@ -225,6 +239,7 @@ impl WaitQueue {
 
     /// Ends the waits of all of them; says of how many. Not to be called with a lock held. Never switches.
     pub fn notify_all(self) -> usize {
+        Hub::try_with(|hub| hub.expect_crowd(self.waiters.len()));
         self.waiters.into_iter().filter_map(Waiter::claim).count()
     }
 
