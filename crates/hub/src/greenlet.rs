@@ -131,6 +131,20 @@ pub fn current() -> Greenlet {
     Greenlet { block: BlockRef::from_hub(&hub.current()) }
 }
 
+/// The [`id`](Greenlet::id) of the greenlet that calls, without a handle that would have to be counted.
+///
+/// # Examples
+///
+/// ```
+/// use greenlet_hub::{current, current_id};
+///
+/// assert_eq!(current_id(), current().id());
+/// ```
+#[inline]
+pub fn current_id() -> u64 {
+    Hub::here().current().id
+}
+
 /// A greenlet's handle that knows nothing of its result: for asking, and for waiting for its end from any thread.
 ///
 /// # Examples

@@ -82,7 +82,7 @@ mod shared;
 mod sys;
 
 pub use borrowed::{wait_readable, wait_readable_timeout, wait_writable, wait_writable_timeout};
-pub use greenlet::{Builder, Greenlet, JoinError, JoinHandle, current, joinall, spawn, spawn_later};
+pub use greenlet::{Builder, Greenlet, JoinError, JoinHandle, current, current_id, joinall, spawn, spawn_later};
 pub use handle::Handle;
 pub use inherited::InheritedKey;
 pub use interrupt::is_interrupt;

@@ -79,8 +79,11 @@ impl Permits {
         }
     }
 
-    /// Waits for one, where there was none to take. Apart from [`acquire`](Permits::acquire), which is small that way.
-    #[inline(never)]
+    /// Waits for one, where there was none to take.
+    ///
+    /// Inlined all the same, for a frame between a greenlet and its switch is a mispredicted return: a hand-over between two greenlets
+    /// takes 56 ns so, and 70 with a frame.
+    #[inline(always)]
     fn acquire_later<'a>(
         &'a self,
         mut state: ShortGuard<'a, State>,

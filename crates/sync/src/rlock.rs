@@ -6,6 +6,8 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use greenlet_hub::current_id;
+
 use crate::const_fn::const_unless_loom;
 use crate::payload::{Payload, Share};
 use crate::permits::{How, Permits};
@@ -339,12 +341,6 @@ impl Owned {
             self.permits.release();
         }
     }
-}
-
-/// The number of the greenlet that calls.
-#[inline]
-fn current_id() -> u64 {
-    greenlet_hub::current().id()
 }
 
 #[cold]

@@ -131,8 +131,8 @@ impl Sharing {
         }
     }
 
-    /// Waits for it, where it was not to be had. Apart from [`lock`](Sharing::lock), which is small that way.
-    #[inline(never)]
+    /// Waits for it, where it was not to be had. Inlined as [`Permits::acquire`](crate::permits::Permits::acquire) is.
+    #[inline(always)]
     fn lock_later(&self, mut state: ShortGuard<'_, State>, access: Access, timeout: Option<Duration>) -> bool {
         // Begun under the lock, so that no wake-up is missed.
         let wait = Wait::begin(Reason::new(match access {

@@ -3,6 +3,7 @@
 mod actor;
 mod as_completed;
 mod async_result;
+mod auto_traits;
 mod barrier;
 mod condition;
 mod event;

@@ -311,6 +311,47 @@ fn threads_and_greenlets_share_it() {
 }
 
 #[test]
+fn it_is_free_after_any_mix_of_hand_overs_kills_and_deadlines_on_two_threads() {
+    let lock = Arc::new(RwLock::new(0));
+    let (send, rounds) = std::sync::mpsc::channel::<()>();
+    let other = std::thread::spawn({
+        let lock = Arc::clone(&lock);
+        move || {
+            for () in rounds {
+                *lock.write() += 1;
+                drop(lock.read());
+            }
+        }
+    });
+    for round in 0..500 {
+        let guard = lock.write();
+        let waiting: Vec<_> = (0..6)
+            .map(|number| {
+                let lock = Arc::clone(&lock);
+                spawn(move || match number % 3 {
+                    0 => drop(lock.read_timeout(Duration::from_micros(20))),
+                    1 => drop(lock.read()),
+                    _ => *lock.write() += 1,
+                })
+            })
+            .collect();
+        yield_now();
+        send.send(()).unwrap();
+        drop(guard);
+        for _ in 0..round % 50 {
+            yield_now();
+        }
+        for waiting in waiting.iter().step_by(2) {
+            waiting.kill_nowait().unwrap();
+        }
+        joinall(waiting);
+    }
+    drop(send);
+    other.join().unwrap();
+    assert!(lock.try_write().is_some());
+}
+
+#[test]
 fn it_crosses_threads_when_its_payload_may() {
     fn assert_send_sync<T: Send + Sync + ?Sized>() {}
     fn assert_sync<T: Sync>() {}

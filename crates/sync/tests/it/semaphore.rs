@@ -433,6 +433,54 @@ fn threads_and_greenlets_share_the_permits() {
 }
 
 #[test]
+fn no_permit_is_lost_between_releases_kills_and_deadlines_on_two_threads() {
+    const ROUNDS: usize = 500;
+    let (semaphore, taken) = (Arc::new(Semaphore::new(0)), Rc::new(Cell::new(0)));
+    let (send, rounds) = std::sync::mpsc::channel::<()>();
+    let releaser = std::thread::spawn({
+        let semaphore = Arc::clone(&semaphore);
+        move || {
+            for () in rounds {
+                for _ in 0..3 {
+                    semaphore.release();
+                }
+            }
+        }
+    });
+    for round in 0..ROUNDS {
+        let takers: Vec<_> = (0..6)
+            .map(|number| {
+                let (semaphore, taken) = (Arc::clone(&semaphore), Rc::clone(&taken));
+                spawn(move || {
+                    let permit = match number % 3 {
+                        0 => semaphore.acquire_timeout(Duration::from_micros(20)),
+                        _ => Some(semaphore.acquire()),
+                    };
+                    if let Some(permit) = permit {
+                        permit.forget();
+                        taken.set(taken.get() + 1);
+                    }
+                })
+            })
+            .collect();
+        yield_now();
+        send.send(()).unwrap();
+        for _ in 0..round % 50 {
+            yield_now();
+        }
+        for taker in takers.iter().step_by(2) {
+            taker.kill_nowait().unwrap();
+        }
+        for taker in takers {
+            taker.kill().unwrap();
+        }
+    }
+    drop(send);
+    releaser.join().unwrap();
+    assert_eq!(taken.get() + semaphore.available(), 3 * ROUNDS);
+}
+
+#[test]
 fn permits_may_cross_threads() {
     fn assert_send_sync<T: Send + Sync>() {}
     assert_send_sync::<(Semaphore, BoundedSemaphore, OwnedPermit, Permit<'static>)>();
