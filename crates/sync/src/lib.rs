@@ -16,3 +16,14 @@
 //! * Nothing is poisoned: a guard that a panic or a kill drops just unlocks.
 
 #![deny(unsafe_code)]
+
+mod barrier;
+mod event;
+mod once;
+
+mod const_fn;
+mod time;
+
+pub use barrier::{Barrier, BarrierWaitResult};
+pub use event::Event;
+pub use once::{Once, OnceCell};

@@ -1,1 +1,5 @@
 //! The behaviour of the primitives.
+
+mod barrier;
+mod event;
+mod once;
