@@ -18,12 +18,18 @@
 #![deny(unsafe_code)]
 
 mod barrier;
+mod bounded_semaphore;
 mod event;
 mod once;
+mod semaphore;
 
 mod const_fn;
+mod grants;
+mod permits;
 mod time;
 
 pub use barrier::{Barrier, BarrierWaitResult};
+pub use bounded_semaphore::{BoundedSemaphore, OverRelease};
 pub use event::Event;
 pub use once::{Once, OnceCell};
+pub use semaphore::{OwnedPermit, Permit, Semaphore};

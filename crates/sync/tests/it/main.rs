@@ -3,3 +3,4 @@
 mod barrier;
 mod event;
 mod once;
+mod semaphore;
