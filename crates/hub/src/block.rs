@@ -525,6 +525,7 @@ impl Deref for BlockRef {
 }
 
 impl Clone for BlockRef {
+    #[inline]
     fn clone(&self) -> BlockRef {
         count_up(&self.references);
         BlockRef(self.0)
@@ -532,12 +533,14 @@ impl Clone for BlockRef {
 }
 
 impl Drop for BlockRef {
+    #[inline]
     fn drop(&mut self) {
         release(self.0);
     }
 }
 
 /// Gives one count back; frees the block with the last.
+#[inline]
 fn release(block: NonNull<Block>) {
     // SAFETY: the count that is given back has kept the block until here.
     let references = unsafe { &(*block.as_ptr()).references };
