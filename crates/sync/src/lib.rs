@@ -19,17 +19,27 @@
 
 mod barrier;
 mod bounded_semaphore;
+mod channel;
 mod event;
 mod once;
+mod queue;
+pub mod select;
 mod semaphore;
 
 mod const_fn;
+mod core;
+mod errors;
 mod grants;
+mod heap;
 mod permits;
+mod storage;
 mod time;
 
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use bounded_semaphore::{BoundedSemaphore, OverRelease};
+pub use channel::{Channel, ChannelGet, ChannelIter, ChannelPut};
+pub use errors::{ShutDown, Shutdown, TooManyDone, TryGetError, TryPutError};
 pub use event::Event;
 pub use once::{Once, OnceCell};
+pub use queue::{LifoQueue, PriorityQueue, Queue, QueueGet, QueueIter, QueueJoin, QueuePut};
 pub use semaphore::{OwnedPermit, Permit, Semaphore};
