@@ -316,7 +316,7 @@ impl<T> Channel<T> {
                 Found::Nothing(_) if last => return Err(TryGetError::Empty),
                 Found::Nothing(state) => state,
             };
-            let wait = Wait::begin(Reason::new("an item of a channel"));
+            let wait = Wait::begin(const { Reason::new("an item of a channel") });
             state.getters.push(wait.waiter(), looking.turn);
             drop(state);
             if let Some(deadline) = deadline.take() {
@@ -366,7 +366,7 @@ impl<T> Channel<T> {
         if state.shut_down {
             return Err(TryPutError::ShutDown(item));
         }
-        let wait = Wait::begin(Reason::new("a getter of a channel"));
+        let wait = Wait::begin(const { Reason::new("a getter of a channel") });
         let number = state.push_offer(item, Some(wait.waiter()));
         let claim = state.grant();
         drop(state);

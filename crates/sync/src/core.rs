@@ -161,7 +161,7 @@ impl<S> Core<S> {
         if state.unfinished == 0 {
             return true;
         }
-        let wait = Wait::begin(Reason::new("a queue's items to be done"));
+        let wait = Wait::begin(const { Reason::new("a queue's items to be done") });
         state.joiners.push_back(wait.waiter());
         drop(state);
         // Once is enough: all were done then, whatever has been put since.
@@ -194,7 +194,7 @@ impl<S: Storage> Core<S> {
                 drop(state);
                 return Err(TryPutError::Full(item));
             }
-            let wait = Wait::begin(Reason::new("room in a queue"));
+            let wait = Wait::begin(const { Reason::new("room in a queue") });
             state.putters.push(wait.waiter(), looking.turn);
             drop(state);
             if let Some(deadline) = deadline.take() {
@@ -278,7 +278,7 @@ impl<S: Storage> Core<S> {
                 Found::Nothing(_) if last => return Err(TryGetError::Empty),
                 Found::Nothing(state) => state,
             };
-            let wait = Wait::begin(Reason::new("an item of a queue"));
+            let wait = Wait::begin(const { Reason::new("an item of a queue") });
             state.getters.push(wait.waiter(), looking.turn);
             drop(state);
             if let Some(deadline) = deadline.take() {
@@ -395,7 +395,7 @@ impl<S: Storage> Core<S> {
     #[inline(never)]
     fn enter_when_given_back<'a>(&'a self, mut state: Guard<'a, S>) -> Guard<'a, S> {
         while state.items.is_none() {
-            let wait = Wait::begin(Reason::new("the end of a comparison in a queue"));
+            let wait = Wait::begin(const { Reason::new("the end of a comparison in a queue") });
             state.borrowers.push_back(wait.waiter());
             drop(state);
             wait.notified(None);

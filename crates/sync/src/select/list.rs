@@ -125,7 +125,7 @@ pub fn choose<L: Arms>(mut arms: L) -> L::Chosen {
         if let Some(chosen) = take_one(&mut arms, start) {
             return chosen;
         }
-        let wait = Wait::begin(Reason::new("one of several"));
+        let wait = Wait::begin(const { Reason::new("one of several") });
         let mut subscribed = Subscribed { arms: &arms, waiter: wait.waiter(), count: 0 };
         arms.subscribe(&subscribed.waiter, &mut subscribed.count);
         // What has become ready before it was subscribed to has notified nobody. The wait ends before anybody is unsubscribed.
