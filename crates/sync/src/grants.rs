@@ -100,7 +100,7 @@ impl Grants {
         if self.is_empty() { None } else { self.grant_to_first(free) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn grant_to_first(&mut self, free: usize) -> Option<Claim> {
         if self.available(free) == 0 {
             // Those who are on their way with promises outnumber what there is; they take it.
