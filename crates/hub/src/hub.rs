@@ -93,7 +93,7 @@ pub(crate) struct Hub {
     /// Made at the first wait for a descriptor.
     poller: OnceCell<RefCell<Poller>>,
     /// How many waits for descriptors are under way.
-    watching: Cell<usize>,
+    pub(crate) watching: Cell<usize>,
     /// How many jobs of this hub's greenlets are with other threads of ours.
     outside: Cell<usize>,
     pool: RefCell<CoroutinePool>,

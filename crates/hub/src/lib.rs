@@ -81,7 +81,9 @@ mod inbox;
 mod shared;
 mod sys;
 
-pub use borrowed::{wait_readable, wait_readable_timeout, wait_writable, wait_writable_timeout};
+pub use borrowed::{
+    Readiness, readable, wait_readable, wait_readable_timeout, wait_writable, wait_writable_timeout, writable,
+};
 pub use greenlet::{Builder, Greenlet, JoinError, JoinHandle, current, current_id, joinall, spawn, spawn_later};
 pub use handle::Handle;
 pub use inherited::InheritedKey;

@@ -100,6 +100,7 @@ impl Grants {
         if self.is_empty() { None } else { self.grant_to_first(free) }
     }
 
+    #[inline(always)]
     fn grant_to_first(&mut self, free: usize) -> Option<Claim> {
         if self.available(free) == 0 {
             // Those who are on their way with promises outnumber what there is; they take it.
@@ -147,5 +148,33 @@ impl Grants {
     /// How many wait now.
     pub(crate) fn count_waiting(&self) -> usize {
         self.passed_over.count_waiting() + self.newcomers.count_waiting()
+    }
+}
+
+/// For those who wait for several things.
+impl Grants {
+    /// Puts one into the queue of the newcomers; before the others, if he was woken in vain.
+    ///
+    /// Nothing is promised to him, since he could not tell that it was this that has woken him.
+    pub(crate) fn push_select(&mut self, waiter: Waiter, again: bool) {
+        if again { self.newcomers.push_front(waiter) } else { self.newcomers.push_back(waiter) }
+    }
+
+    /// As [`grant`](Grants::grant), but to nobody whose wait is `own`.
+    pub(crate) fn grant_other_than(&mut self, free: usize, own: &Waiter) -> Option<Claim> {
+        let mut set_aside = Vec::new();
+        let mut claim = None;
+        if self.available(free) > 0 {
+            claim = self.passed_over.claim_first();
+            self.promised += usize::from(claim.is_some());
+        }
+        while claim.is_none()
+            && self.available(free) > 0
+            && let Some(waiter) = self.newcomers.pop_front()
+        {
+            if waiter == *own { set_aside.push(waiter) } else { claim = waiter.claim() }
+        }
+        set_aside.into_iter().rev().for_each(|waiter| self.newcomers.push_front(waiter));
+        claim
     }
 }

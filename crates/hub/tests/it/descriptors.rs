@@ -10,7 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use greenlet_hub::{
-    joinall, spawn, wait_readable, wait_readable_timeout, wait_writable, wait_writable_timeout, yield_now,
+    Reason, Wait, Waitable, joinall, readable, spawn, wait, wait_readable, wait_readable_timeout, wait_writable,
+    wait_writable_timeout, writable, yield_now,
 };
 
 use crate::support::{HANG, Trace, timed};
@@ -247,4 +248,56 @@ fn an_unfit_descriptor_is_an_error_and_the_next_wait_is_fine() {
     assert_eq!(wait_writable(Closed).unwrap_err().raw_os_error(), Some(libc::EBADF));
     let (_near, far) = UnixStream::pair().unwrap();
     wait_writable(&far).unwrap();
+}
+
+#[test]
+fn several_descriptors_are_waited_for_at_once() {
+    let (idle, (reader, mut writer)) = (pipe().unwrap(), pipe().unwrap());
+    let (silent, speaking) = (readable(&idle.0), readable(&reader));
+    assert_eq!(wait(&[&silent, &speaking], None, Some(MS)), []);
+    spawn(move || writer.write_all(b"x").unwrap());
+    // The same one twice is two of them.
+    assert_eq!(wait(&[&silent, &speaking, &speaking], Some(2), None), [1, 2]);
+    assert_eq!(wait(&[&writable(&idle.1)], None, None), [0]);
+    // What was waited for in vain is waited for again.
+    assert!(!wait_readable_timeout(&idle.0, MS).unwrap());
+}
+
+#[test]
+fn a_regular_file_is_always_ready_among_others() {
+    let (file, idle) = (File::open("/proc/self/status").unwrap(), pipe().unwrap());
+    assert_eq!(wait(&[&readable(&idle.0), &readable(&file)], Some(1), None), [1]);
+}
+
+#[test]
+fn one_who_is_killed_among_others_leaves_nothing_in_the_poller() {
+    let (reader, mut writer) = pipe().unwrap();
+    let waiting = spawn(move || wait(&[&readable(&reader)], None, None));
+    yield_now();
+    waiting.kill().unwrap();
+    assert!(waiting.join().is_err() && writer.write_all(b"x").is_err());
+    // The number is used again.
+    let (mut reader, mut writer) = pipe().unwrap();
+    let reading = spawn(move || {
+        wait_readable(&reader).unwrap();
+        reader.read(&mut [0; 8]).unwrap()
+    });
+    yield_now();
+    writer.write_all(b"y").unwrap();
+    assert_eq!(reading.join().unwrap(), 1);
+}
+
+#[test]
+fn a_readiness_that_is_dropped_before_its_wait_ends_is_taken_out() {
+    let (mut reader, mut writer) = pipe().unwrap();
+    let begun = Wait::begin(Reason::new("the test"));
+    let ready = readable(&reader);
+    ready.subscribe(&begun.waiter());
+    ready.subscribe(&begun.waiter());
+    drop(ready);
+    writer.write_all(b"x").unwrap();
+    yield_now();
+    drop(begun);
+    wait_readable(&reader).unwrap();
+    assert_eq!(reader.read(&mut [0; 8]).unwrap(), 1);
 }
