@@ -125,7 +125,6 @@ impl Grants {
     }
 
     /// Ends the waits of all, who will find out why, such as a queue that was shut down.
-    #[allow(dead_code, reason = "for what can be shut down")]
     pub(crate) fn wake_all(&mut self) -> Vec<Claim> {
         let mut claims = Vec::new();
         while let Some(claim) = self.passed_over.claim_first() {

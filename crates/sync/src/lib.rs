@@ -40,12 +40,12 @@ mod imap;
 mod pool;
 
 mod const_fn;
-mod core;
 mod errors;
 mod grants;
 mod heap;
 mod payload;
 mod permits;
+mod queue_core;
 mod sharing;
 mod storage;
 mod time;

@@ -9,10 +9,10 @@ use std::time::Duration;
 use greenlet_hub::{Waitable, Waiter};
 
 use crate::const_fn::const_unless_loom;
-use crate::core::{Core, Side};
 use crate::errors::{ShutDown, Shutdown, TooManyDone, TryGetError, TryPutError};
 use crate::grants::Turn;
 use crate::heap::Heap;
+use crate::queue_core::{Core, Side};
 use crate::select::{Arm, SelectGet, SelectJoin, SelectPut};
 use crate::storage::{Fifo, Lifo, Storage};
 use crate::time::deadline_after;

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use greenlet_hub::{Greenlet, JoinError, JoinHandle, Readiness, Waitable, Waiter};
 
 use super::Arm;
+use crate::async_result::AsyncResult;
+use crate::group::Group;
 
 /// What has an arm for `.get()`.
 pub trait SelectGet {
@@ -46,7 +48,7 @@ pub trait Selectable: Waitable {
 
 impl<W: Waitable + ?Sized> Selectable for W {}
 
-/// What has an arm for `.join()`: handles of greenlets, and queues.
+/// What has an arm for `.join()`: handles of greenlets, groups, and queues.
 ///
 /// * `handle.join()` takes the handle and gives the result. If another arm is chosen the handle is dropped, which detaches the greenlet.
 /// * `(&handle).join()` gives `()`, and leaves the handle for a `join` that then need not wait.
@@ -89,6 +91,25 @@ impl<'a> SelectJoin for &'a Greenlet {
 
     fn select_join(self) -> Self::Arm {
         self.select_wait()
+    }
+}
+
+impl<'a> SelectJoin for &'a Group {
+    type Arm = WaitFor<'a, Group>;
+
+    fn select_join(self) -> Self::Arm {
+        self.select_wait()
+    }
+}
+
+impl<T: Clone, E: Clone> SelectGet for AsyncResult<T, E> {
+    type Arm<'a>
+        = Try<'a, AsyncResult<T, E>, fn(&'a AsyncResult<T, E>) -> Option<Result<T, E>>>
+    where
+        Self: 'a;
+
+    fn select_get(&self) -> Self::Arm<'_> {
+        self.select_with(AsyncResult::try_get)
     }
 }
 

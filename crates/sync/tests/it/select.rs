@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use greenlet_hub::{WaitList, Waitable, Waiter, joinall, no_switch, sleep, sleep_until, spawn, timeout, yield_now};
 use greenlet_sync::select::Arm;
 use greenlet_sync::{
-    Channel, Event, LifoQueue, PriorityQueue, Queue, Semaphore, ShutDown, Shutdown, TryGetError, select,
+    AsyncResult, Channel, Event, Group, LifoQueue, PriorityQueue, Queue, Semaphore, ShutDown, Shutdown, TryGetError,
+    select,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -557,4 +558,22 @@ fn a_plain_thread_selects() {
         })
     }));
     assert!(threads.into_iter().all(|thread| thread.join().unwrap() == Some(1)));
+}
+
+#[test]
+fn results_and_groups_are_arms_too() {
+    let (result, group, never) = (AsyncResult::<i32>::new(), Group::new(), Event::new());
+    group.spawn({
+        let result = result.clone();
+        move || result.set(7)
+    });
+    let value = select! {
+        value = result.get() => value.unwrap(),
+        _ = never.wait() => unreachable!("nobody sets it"),
+    };
+    assert_eq!(value, 7);
+    select! {
+        _ = group.join() => assert!(group.is_empty()),
+        _ = never.wait() => unreachable!("nobody sets it"),
+    }
 }
