@@ -260,7 +260,7 @@ fn a_second_interrupt_in_the_join_changes_nothing() {
                 scope(|s| {
                     s.spawn(|| {
                         let _cleanup = OnDrop(|| {
-                            sleep(20 * MS);
+                            sleep(300 * MS);
                             cleaned.set(true);
                         });
                         sleep(LONG);
