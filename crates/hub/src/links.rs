@@ -49,8 +49,8 @@ impl Greenlet {
     /// Has `f` called when the greenlet has ended, in whichever way: in a greenlet of its own, on the caller's hub. Never switches.
     ///
     /// Links run in the order in which they were made; a panic in one does not stop the others. If the greenlet has ended already, the new one
-    /// starts at once. Those that were made before a [`wait`](Greenlet::wait) or a [`join`](crate::JoinHandle::join) have begun to run when that
-    /// returns. Like gevent's `link`.
+    /// is ready at once. Those that were made before it ended have begun to run when a [`wait`](Greenlet::wait) or a
+    /// [`join`](crate::JoinHandle::join) returns. Like gevent's `link`.
     ///
     /// # Examples
     ///

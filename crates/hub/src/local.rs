@@ -13,6 +13,8 @@ use crate::hub::Hub;
 /// A value is made when its greenlet first asks for it, and dropped when that ends, on its own stack; the last one made goes first. A main
 /// greenlet's live as long as its thread. They need not be `Send`. Like gevent's `local`.
 ///
+/// The destructors may wait. No kill and no [`timeout`](crate::timeout()) cuts them off, just as in an unwind.
+///
 /// # Examples
 ///
 /// ```

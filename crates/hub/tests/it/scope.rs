@@ -3,11 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
 use std::rc::Rc;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use greenlet_hub::{
-    JoinError, Reason, Scope, Wait, current, local, no_switch, scope, shield, sleep, spawn, timeout, yield_now,
+    Greenlet, JoinError, Reason, Scope, Wait, current, local, no_switch, scope, shield, sleep, spawn, task_group,
+    timeout, yield_now,
 };
 
 use crate::child::alone_in_child;
@@ -260,7 +262,7 @@ fn a_second_interrupt_in_the_join_changes_nothing() {
                 scope(|s| {
                     s.spawn(|| {
                         let _cleanup = OnDrop(|| {
-                            sleep(20 * MS);
+                            sleep(300 * MS);
                             cleaned.set(true);
                         });
                         sleep(LONG);
@@ -611,7 +613,7 @@ fn a_deadlock_is_main_s_though_children_leave_scopes_of_their_own_meanwhile() {
                         })
                     });
                     s.spawn(|| {
-                        let _: Result<(), ()> = greenlet_hub::task_group(|group| {
+                        let _: Result<(), ()> = task_group(|group| {
                             group.spawn(|| -> Result<(), ()> {
                                 wait_for_ever("Lucky");
                                 Ok(())
@@ -658,4 +660,101 @@ fn a_deadlock_in_a_shield_is_raised_and_one_in_an_unwind_aborts() {
     });
     assert_eq!(ended.status.code(), Some(128 + libc::SIGABRT), "{}", ended.stderr);
     assert!(ended.stderr.contains("waits for an unwind"), "{}", ended.stderr);
+}
+
+/// What the greenlets of a random tree share.
+struct Tree {
+    alive: Cell<u32>,
+    random: Cell<u64>,
+    victims: mpsc::Sender<Greenlet>,
+}
+
+impl Tree {
+    fn random(&self, below: u64) -> u64 {
+        // Knuth's linear congruential generator.
+        self.random
+            .set(self.random.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
+        (self.random.get() >> 33) % below
+    }
+
+    fn wait(&self) {
+        match self.random(4) {
+            0 => {}
+            1 => yield_now(),
+            _ => sleep(Duration::from_micros(self.random(300))),
+        }
+    }
+
+    fn grow(&self, depth: u32, parent: &Guarded) {
+        let guarded = Guarded::new();
+        self.alive.set(self.alive.get() + 1);
+        let _at_the_end = OnDrop(|| {
+            // Where it does not unwind, a kill would cut this off.
+            shield(|| self.wait());
+            parent.touch();
+            guarded.touch();
+            self.alive.set(self.alive.get() - 1);
+        });
+        if self.random(5) == 0 {
+            self.victims.send(current()).unwrap();
+        }
+        self.wait();
+        if depth == 0 {
+            return;
+        }
+        let branch = || {
+            scope(|s| {
+                for _ in 0..2 {
+                    s.spawn(|| self.grow(depth - 1, &guarded));
+                }
+                self.wait();
+            });
+        };
+        match self.random(5) {
+            0 | 1 => branch(),
+            2 => drop(timeout(Duration::from_micros(self.random(1000)), branch)),
+            3 => shield(branch),
+            _ => {
+                let _: Result<(), u64> = task_group(|group| {
+                    for _ in 0..3 {
+                        group.spawn(|| {
+                            self.grow(depth - 1, &guarded);
+                            if self.random(4) == 0 { Err(1) } else { Ok(()) }
+                        });
+                    }
+                    self.wait();
+                    if self.random(8) == 0 { Err(2) } else { Ok(()) }
+                });
+            }
+        }
+        self.wait();
+    }
+}
+
+#[test]
+fn random_trees_of_scopes_leave_nothing_behind_when_another_thread_kills_in_them() {
+    let (victims, receive) = mpsc::channel::<Greenlet>();
+    let killer = thread::spawn(move || {
+        for (round, victim) in receive.iter().enumerate() {
+            // The main greenlet is among them and says no.
+            let _ = if round % 7 == 0 { victim.kill() } else { victim.kill_nowait() };
+        }
+    });
+    for seed in 0..60 {
+        let tree = Tree { alive: Cell::new(0), random: Cell::new(seed), victims: victims.clone() };
+        let root = Guarded::new();
+        let _ = timeout(Duration::from_millis(seed % 20), || {
+            scope(|s| {
+                for _ in 0..3 {
+                    s.spawn(|| tree.grow(4, &root));
+                }
+            })
+        });
+        assert_eq!(tree.alive.get(), 0, "seed {seed}");
+        assert!(!thread::panicking());
+    }
+    drop(victims);
+    killer.join().unwrap();
+    // Nothing pending is left on the main greenlet.
+    sleep(MS);
 }

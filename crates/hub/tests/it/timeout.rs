@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use greenlet_hub::{
-    Elapsed, JoinError, Reason, WaitList, current, joinall, sleep, spawn, timeout, timeout_at, yield_now,
+    Elapsed, JoinError, Reason, WaitList, current, joinall, sleep, sleep_until, spawn, timeout, timeout_at, yield_now,
 };
 
 use crate::support::{HANG, OnDrop, Trace, timed, work};
@@ -70,7 +70,7 @@ fn zero_ends_the_first_wait() {
 #[test]
 fn each_of_nested_ones_catches_its_own() {
     let trace = Trace::default();
-    let outer = timeout(20 * MS, || {
+    let outer = timeout(200 * MS, || {
         let inner = timeout(2 * MS, || sleep(LONG));
         trace.note(inner.is_err());
         let inner = timeout(LONG, || sleep(LONG));
@@ -129,9 +129,10 @@ fn of_two_that_have_expired_the_outer_one_is_raised() {
     assert_eq!(result, Err(Elapsed));
     assert!(!after_inner.get());
     // The inner one is under way, when the outer one expires in a destructor that waits.
-    let result = timeout(300 * MS, || {
+    let then = Instant::now() + 200 * MS;
+    let result = timeout_at(then, || {
         let inner = timeout(MS, || {
-            let _slow = OnDrop(|| sleep(600 * MS));
+            let _slow = OnDrop(|| sleep_until(then + 5 * MS));
             sleep(LONG);
         });
         after_inner.set(true);

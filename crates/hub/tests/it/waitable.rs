@@ -91,9 +91,9 @@ fn objects<W: Waitable>(objects: &[W]) -> Vec<&dyn Waitable> {
     objects.iter().map(|object| object as &dyn Waitable).collect()
 }
 
-/// Greenlets that end in the order of their numbers, a few milliseconds apart.
+/// Greenlets that end in the order of their numbers, so far apart that each is seen by itself.
 fn sleepers<const N: usize>(order: [u32; N]) -> [JoinHandle<()>; N] {
-    order.map(|place| spawn(move || sleep(5 * place * MS)))
+    order.map(|place| spawn(move || sleep(30 * place * MS)))
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn they_come_in_the_order_in_which_they_became_ready() {
 
 #[test]
 fn a_count_is_enough_and_none_is_none() {
-    let all = sleepers([2, 1, 500]);
+    let all = sleepers([2, 1, 2000]);
     assert_eq!(wait(&objects(&all), Some(0), None), []);
     assert_eq!(wait(&[], None, None), []);
     assert_eq!(wait(&objects(&all), Some(2), None), [1, 0]);
@@ -122,10 +122,10 @@ fn a_count_is_enough_and_none_is_none() {
 
 #[test]
 fn fewer_come_when_the_time_has_passed() {
-    let all = sleepers([1, 500]);
-    let (took, ready) = timed(|| wait(&objects(&all), None, Some(20 * MS)));
+    let all = sleepers([1, 2000]);
+    let (took, ready) = timed(|| wait(&objects(&all), None, Some(100 * MS)));
     assert_eq!(ready, [0]);
-    assert!(took >= 20 * MS && took < HANG);
+    assert!(took >= 100 * MS && took < HANG);
     assert_eq!(wait(&objects(&all), None, Some(Duration::ZERO)), [0]);
     assert_eq!(wait(&objects(&all[1..]), Some(1), Some(Duration::ZERO)), []);
     all[1].kill().unwrap();
@@ -135,9 +135,9 @@ fn fewer_come_when_the_time_has_passed() {
 fn what_became_ready_while_the_caller_was_busy_is_not_lost_to_the_time() {
     let all = sleepers([1, 2]);
     let list = objects(&all);
-    let mut ready = iwait(&list, None, Some(15 * MS));
+    let mut ready = iwait(&list, None, Some(100 * MS));
     assert_eq!(ready.next(), Some(0));
-    sleep(30 * MS);
+    sleep(120 * MS);
     // The data wins over the call's own time.
     assert_eq!(ready.next(), Some(1));
     assert_eq!(ready.next(), None);
@@ -153,7 +153,7 @@ fn the_same_one_twice_counts_twice() {
 #[test]
 fn anything_waitable_may_be_mixed() {
     let (permits, pulse) = (Rc::new(Permits::default()), Rc::new(Pulse::default()));
-    let alarm = Alarm(Instant::now() + 10 * MS);
+    let alarm = Alarm(Instant::now() + 200 * MS);
     let handle = spawn({
         let (permits, pulse) = (Rc::clone(&permits), Rc::clone(&pulse));
         move || {
