@@ -224,7 +224,7 @@ impl Waitable for Readiness<'_> {
 
     fn subscribe(&self, waiter: &Waiter) {
         let hub = Hub::here();
-        assert!(waiter.is_of(hub.current()), "a descriptor is waited for by the greenlet that runs");
+        assert!(waiter.is_of(hub), "a descriptor is waited for on the hub that runs");
         if let Err(err) = self.register(hub, waiter) {
             *self.failed.borrow_mut() = Some(err);
         }

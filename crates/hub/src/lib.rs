@@ -64,6 +64,7 @@ mod block;
 mod extras;
 mod interrupt;
 mod memory;
+mod parked;
 mod word;
 
 mod current;

@@ -1,11 +1,16 @@
 //! Waiting for several things at once: the trait of what can be waited for, `wait` and `iwait`.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fmt;
 use std::iter::FusedIterator;
+use std::mem;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::greenlet::{Greenlet, JoinHandle};
 use crate::hub::deadline_after;
+use crate::parked::Parked;
 use crate::waiter::{Outcome, Reason, Wait, Waiter};
 
 /// What can be waited for together with others: by [`wait`], [`iwait`], and `select!` of the sync crate.
@@ -177,13 +182,14 @@ pub fn wait(objects: &[&dyn Waitable], count: Option<usize>, timeout: Option<Dur
 /// assert_eq!(iwait(&sleepers, None, None).next(), Some(1));
 /// ```
 pub fn iwait<'a>(objects: &[&'a dyn Waitable], count: Option<usize>, timeout: Option<Duration>) -> Iwait<'a> {
+    let left = |object: &&'a dyn Waitable| Some(Left { ticket: object.ticket(), object: *object, parked: None });
     Iwait {
-        left: objects
-            .iter()
-            .enumerate()
-            .map(|(index, &object)| Left { index, ticket: object.ticket(), object })
-            .collect(),
-        found: Vec::new(),
+        left: objects.iter().map(left).collect(),
+        unsubscribed: Vec::new(),
+        found: VecDeque::new(),
+        log: Rc::default(),
+        looked: false,
+        has_deadlines: objects.iter().any(|object| object.deadline().is_some()),
         count: count.unwrap_or(usize::MAX).min(objects.len()),
         deadline: timeout.map(deadline_after),
     }
@@ -191,37 +197,131 @@ pub fn iwait<'a>(objects: &[&'a dyn Waitable], count: Option<usize>, timeout: Op
 
 /// The indices of what becomes ready; see [`iwait`].
 pub struct Iwait<'a> {
-    left: Vec<Left<'a>>,
-    /// Found ready by the last look, and not given yet; the first is the last.
-    found: Vec<usize>,
+    /// By index; those that were found ready are gone.
+    left: Vec<Option<Left<'a>>>,
+    /// The indices of those that nobody notifies.
+    unsubscribed: Vec<usize>,
+    /// Found ready and not given yet.
+    found: VecDeque<usize>,
+    log: Rc<Log>,
+    /// Whether there was a first look.
+    looked: bool,
+    /// Whether any of them becomes ready by itself.
+    has_deadlines: bool,
     count: usize,
     deadline: Option<Instant>,
 }
 
 /// What has not been ready yet.
 struct Left<'a> {
-    index: usize,
-    ticket: u64,
     object: &'a dyn Waitable,
+    ticket: u64,
+    /// While it is subscribed.
+    parked: Option<Parked>,
 }
 
-impl Iwait<'_> {
-    fn look(&mut self) {
-        let mut found = Vec::new();
-        self.left.retain(|left| {
-            let ready = is_ready(left.object, left.ticket);
-            if ready {
-                found.push(left.index);
+/// What was notified, in that order, and who waits for it.
+#[derive(Default)]
+struct Log {
+    notified: RefCell<VecDeque<usize>>,
+    waiter: RefCell<Option<Waiter>>,
+}
+
+impl Left<'_> {
+    fn is_ready(&self) -> bool {
+        self.object.is_ready_since(self.ticket)
+            || self.object.deadline().is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    fn subscribe(&mut self, index: usize, log: &Rc<Log>) {
+        let log = Rc::clone(log);
+        let parked = Parked::new(move || {
+            log.notified.borrow_mut().push_back(index);
+            let waiter = log.waiter.take();
+            if let Some(waiter) = waiter {
+                waiter.notify();
             }
-            !ready
         });
-        found.reverse();
-        self.found = found;
+        self.object.subscribe(&self.parked.insert(parked).waiter());
+    }
+
+    fn unsubscribe(&mut self) {
+        if let Some(parked) = self.parked.take() {
+            let waiter = parked.waiter();
+            // Over before the object is told: a notification that comes later has to find nobody.
+            drop(parked);
+            self.object.unsubscribe(&waiter);
+        }
     }
 }
 
-fn is_ready(object: &dyn Waitable, ticket: u64) -> bool {
-    object.is_ready_since(ticket) || object.deadline().is_some_and(|deadline| deadline <= Instant::now())
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        self.unsubscribe();
+    }
+}
+
+impl Iwait<'_> {
+    /// Looks at one of those that are left, and notes it if it is ready.
+    fn look_at(&mut self, index: usize) -> bool {
+        let ready = self.left[index].as_ref().is_some_and(Left::is_ready);
+        if ready {
+            self.left[index] = None;
+            self.found.push_back(index);
+        }
+        ready
+    }
+
+    fn look_at_all(&mut self) {
+        for index in 0..self.left.len() {
+            self.look_at(index);
+        }
+    }
+
+    /// Subscribes to what nobody notifies; what has become ready by then needs no notification.
+    fn subscribe(&mut self) {
+        for index in mem::take(&mut self.unsubscribed) {
+            if let Some(left) = &mut self.left[index] {
+                left.subscribe(index, &self.log);
+                self.look_at(index);
+            }
+        }
+    }
+
+    /// Looks at what was notified. What is not ready after all is subscribed to anew.
+    fn see_notified(&mut self) {
+        loop {
+            let Some(index) = self.log.notified.borrow_mut().pop_front() else { return };
+            if !self.look_at(index)
+                && let Some(left) = &mut self.left[index]
+            {
+                left.unsubscribe();
+                self.unsubscribed.push(index);
+            }
+        }
+    }
+
+    /// Waits once; false if the time has passed.
+    fn wait(&mut self) -> bool {
+        // Most have none, and looking at each for each that becomes ready would be a square.
+        let timed = if self.has_deadlines { self.left.as_slice() } else { &[] };
+        let own = timed.iter().flatten().filter_map(|left| left.object.deadline()).min();
+        let earliest = [self.deadline, own].into_iter().flatten().min();
+        let wait = Wait::begin(Reason::new("one of several"));
+        self.log.waiter.replace(Some(wait.waiter()));
+        let outcome = wait.until(earliest);
+        self.log.waiter.take();
+        match outcome {
+            Outcome::Notified => true,
+            Outcome::TimedOut => {
+                // What became ready in the same turn wins.
+                self.see_notified();
+                self.look_at_all();
+                self.deadline.is_none_or(|deadline| Instant::now() < deadline)
+            }
+            Outcome::Interrupted(interrupted) => interrupted.raise(),
+        }
+    }
 }
 
 impl Iterator for Iwait<'_> {
@@ -230,23 +330,26 @@ impl Iterator for Iwait<'_> {
     /// Waits until another one is ready; `None` when there were enough, or the time has passed.
     fn next(&mut self) -> Option<usize> {
         self.count = self.count.checked_sub(1)?;
-        if self.found.is_empty() {
-            self.look();
+        if !self.looked {
+            self.looked = true;
+            self.look_at_all();
+            self.unsubscribed = (0..self.left.len()).filter(|index| self.left[*index].is_some()).collect();
         }
-        while self.found.is_empty() {
-            let left = &self.left;
-            let in_time = wait_until_any(
-                left.iter().map(|left| left.object),
-                || left.iter().any(|left| is_ready(left.object, left.ticket)),
-                self.deadline,
-            );
-            self.look();
-            if !in_time && self.found.is_empty() {
+        let mut in_time = true;
+        loop {
+            if let Some(index) = self.found.pop_front() {
+                return Some(index);
+            }
+            if !in_time {
                 self.count = 0;
                 return None;
             }
+            self.subscribe();
+            self.see_notified();
+            if self.found.is_empty() && self.unsubscribed.is_empty() {
+                in_time = self.wait();
+            }
         }
-        self.found.pop()
     }
 }
 
@@ -254,16 +357,14 @@ impl FusedIterator for Iwait<'_> {}
 
 impl fmt::Debug for Iwait<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Iwait")
-            .field("left", &self.left.len())
-            .field("deadline", &self.deadline)
-            .finish_non_exhaustive()
+        let left = self.left.iter().flatten().count();
+        f.debug_struct("Iwait").field("left", &left).field("deadline", &self.deadline).finish_non_exhaustive()
     }
 }
 
 /// Waits once until one of the objects may have become ready, unless `ready()` says so after all have the waiter; false at the deadline.
 ///
-/// What [`wait`] and `select!` are made of: the caller looks for himself what is ready. The objects' own deadlines count as well.
+/// What `select!` is made of: the caller looks for himself what is ready. The objects' own deadlines count as well.
 ///
 /// # Panics
 ///

@@ -273,8 +273,8 @@ impl Waiter {
         Timed { block: self.block.hub_ref(), number: self.number }
     }
 
-    pub(crate) fn is_of(&self, greenlet: HubRef) -> bool {
-        self.block.hub_ref() == greenlet
+    pub(crate) fn is_of(&self, hub: &Hub) -> bool {
+        self.block.hub == hub.id()
     }
 
     pub(crate) fn end(&self, state: State) -> bool {

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use greenlet_hub::{
-    Greenlet, JoinError, JoinHandle, WaitList, WaitQueue, Waitable, Waiter, iwait, joinall, scope, sleep, spawn,
-    timeout, wait, wait_until_any, yield_now,
+    Greenlet, JoinError, JoinHandle, Reason, WaitList, WaitQueue, Waitable, Waiter, iwait, joinall, readable, scope,
+    sleep, spawn, timeout, wait, wait_until_any, yield_now,
 };
 
 use crate::support::{HANG, timed};
@@ -365,4 +365,42 @@ fn many_waits_do_not_fill_the_list_of_what_never_comes() {
     }
     let waiters = format!("{:?}", never.0).matches("Waiter {").count();
     assert!((1..=64).contains(&waiters), "{waiters}");
+}
+
+#[test]
+fn what_becomes_ready_in_one_turn_comes_in_that_order() {
+    let gates: Vec<Rc<WaitList>> = (0..4).map(|_| Rc::default()).collect();
+    let waiting = gates.iter().map(|gate| {
+        let gate = Rc::clone(gate);
+        spawn(move || gate.wait(Reason::new("the gate"), None, || false))
+    });
+    let waiting: Vec<_> = waiting.collect();
+    let opener = spawn({
+        let gates = gates.clone();
+        move || {
+            for index in [2, 0, 3, 1] {
+                gates[index].notify_one();
+            }
+        }
+    });
+    let objects: Vec<&dyn Waitable> = waiting.iter().map(|greenlet| greenlet as &dyn Waitable).collect();
+    assert_eq!(wait(&objects, None, None), [2, 0, 3, 1]);
+    opener.join().unwrap();
+}
+
+#[test]
+fn descriptors_are_waited_for_beside_others() {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let (other, _kept) = std::io::pipe().unwrap();
+    let (ready, never) = (readable(&reader), readable(&other));
+    let soon = spawn(yield_now);
+    spawn(move || {
+        yield_now();
+        yield_now();
+        std::io::Write::write_all(&mut writer, b"x").unwrap();
+        sleep(LONG);
+    });
+    let objects: [&dyn Waitable; 3] = [&never, &ready, &soon];
+    assert_eq!(wait(&objects, Some(2), None), [2, 1]);
+    assert_eq!(wait(&objects[..1], None, Some(MS)), []);
 }
