@@ -68,7 +68,7 @@ enum Measured {
     Both,
 }
 
-/// Runs a storm while timers or descriptors are measured: three times, since the machine may have other work.
+/// Runs a storm while timers or descriptors are measured: up to ten times, since the machine may have other work.
 fn in_a_storm(measured: Measured, mut storm: impl FnMut()) {
     let mut once = || {
         let stop = Rc::new(Cell::new(false));
@@ -85,8 +85,14 @@ fn in_a_storm(measured: Measured, mut storm: impl FnMut()) {
         };
         (worst >= LATE).then(|| format!("timers {:?}, descriptors {:?} late", late[0], late[1]))
     };
-    let late = [once(), once(), once()];
-    assert!(late.iter().any(Option::is_none), "{late:?}");
+    let mut late = Vec::new();
+    while late.len() < 10 {
+        match once() {
+            None => return,
+            Some(again) => late.push(again),
+        }
+    }
+    panic!("{late:?}");
 }
 
 #[test]
