@@ -4,23 +4,180 @@ use std::cell::Cell;
 use std::hint::black_box;
 use std::io::{self, Read, Write};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use greenlet::hub::{Reason, WaitList, timeout};
+use greenlet::hub::{Reason, WaitList};
 use greenlet::net::UnixStream;
-use greenlet::{JoinError, spawn, yield_now};
-use greenlet_sync::Event;
+use greenlet::sync::{Channel, Event, Lock, Queue, Semaphore};
+use greenlet::{JoinError, spawn, timeout, yield_now};
 
 use crate::columns::frames::{FRAMES, below, dropped};
-use crate::columns::{FAN_OUTS, FanOut, KILLED, Step};
+use crate::columns::{FAN_OUTS, FanOut, KILLED, PIPE, Step, WARM_UP};
+use crate::process::{self, LOAD_CORE};
 
 pub(super) const STEPS: &[Step] = &[
+    Step::of("channel", "1", hops_hand_in_hand),
+    Step::of("channel", "slot", hops_by_slot),
+    Step::of("queue", "ready", puts_and_gets),
+    Step::of("lock", "semaphore", semaphores),
+    Step::of("lock", "lock", locks),
+    Step::of("cross", "pingpong", |count| round_trips(count, false)),
+    Step::of("cross", "polling", |count| round_trips(count, true)),
+    Step::of("cross", "pipe", pipe),
     Step::of("timeout", "ready", |count| timeouts(count, || ())),
     Step::of("timeout", "yield", |count| timeouts(count, yield_now)),
     Step::of("kill", "10", kills),
 ];
 
 const LONG: Duration = Duration::from_secs(1);
+
+fn hops_hand_in_hand(items: usize) -> Duration {
+    let channel = Rc::new(Channel::new());
+    let producer = Rc::clone(&channel);
+    hops(
+        items,
+        move |item| producer.put(item).expect("nobody shuts it down"),
+        move || channel.get().expect("nobody shuts it down"),
+    )
+}
+
+fn hops_by_slot(items: usize) -> Duration {
+    let queue = Rc::new(Queue::bounded(1));
+    let producer = Rc::clone(&queue);
+    hops(
+        items,
+        move |item| producer.put(item).expect("nobody shuts it down"),
+        move || queue.get().expect("nobody shuts it down"),
+    )
+}
+
+fn hops(items: usize, put: impl Fn(usize) + 'static, get: impl Fn() -> usize + 'static) -> Duration {
+    let producer = spawn(move || (0..WARM_UP + items).for_each(put));
+    let consumer = spawn(move || {
+        let receive = |items| {
+            for _ in 0..items {
+                black_box(get());
+            }
+        };
+        receive(WARM_UP);
+        let start = Instant::now();
+        receive(items);
+        start.elapsed()
+    });
+    let elapsed = consumer.join().expect("the greenlet does not panic");
+    producer.join().expect("the greenlet does not panic");
+    elapsed
+}
+
+fn puts_and_gets(count: usize) -> Duration {
+    let queue = Queue::unbounded();
+    let start = Instant::now();
+    for item in 0..count {
+        queue.put(item).expect("nobody shuts it down");
+        assert_eq!(queue.get(), Ok(item));
+    }
+    start.elapsed()
+}
+
+fn semaphores(count: usize) -> Duration {
+    let semaphore = Semaphore::new(1);
+    let start = Instant::now();
+    for _ in 0..count {
+        drop(black_box(black_box(&semaphore).acquire()));
+    }
+    start.elapsed()
+}
+
+fn locks(count: usize) -> Duration {
+    let lock = Lock::new(0);
+    let start = Instant::now();
+    for _ in 0..count {
+        *black_box(&lock).lock() += 1;
+    }
+    let elapsed = start.elapsed();
+    assert_eq!(lock.into_inner(), count);
+    elapsed
+}
+
+/// Runs a greenlet on a hub of its own on the other core.
+fn on_the_other_core(body: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
+    thread::spawn(|| {
+        process::pin(LOAD_CORE);
+        spawn(body).join().expect("the greenlet does not panic");
+    })
+}
+
+/// Waits for a descriptor: from then on the thread's hub sleeps in its poller.
+fn wait_for_a_descriptor() {
+    let (mut left, mut right) = UnixStream::pair().expect("a socket pair");
+    let reader = spawn(move || right.read_exact(&mut [0]));
+    yield_now();
+    left.write_all(&[0]).expect("the other end is open");
+    reader.join().expect("the greenlet does not panic").expect("a byte");
+}
+
+/// The two hubs wait for nothing else, or each for a descriptor as well.
+fn round_trips(count: usize, polling: bool) -> Duration {
+    let there = Arc::new(Queue::bounded(1));
+    let back = Arc::new(Queue::bounded(1));
+    let other = {
+        let (there, back) = (Arc::clone(&there), Arc::clone(&back));
+        on_the_other_core(move || {
+            if polling {
+                wait_for_a_descriptor();
+            }
+            for _ in 0..WARM_UP + count {
+                back.put(there.get().expect("nobody shuts it down")).expect("nobody shuts it down");
+            }
+        })
+    };
+    let own = spawn(move || {
+        if polling {
+            wait_for_a_descriptor();
+        }
+        let rounds = |count: usize| {
+            for item in 0..count {
+                there.put(item).expect("nobody shuts it down");
+                assert_eq!(back.get(), Ok(item));
+            }
+        };
+        rounds(WARM_UP);
+        let start = Instant::now();
+        rounds(count);
+        start.elapsed()
+    });
+    let elapsed = own.join().expect("the greenlet does not panic");
+    other.join().expect("the thread does not panic");
+    elapsed
+}
+
+fn pipe(items: usize) -> Duration {
+    let queue = Arc::new(Queue::bounded(PIPE));
+    let producer = {
+        let queue = Arc::clone(&queue);
+        on_the_other_core(move || {
+            for item in 0..WARM_UP + items {
+                queue.put(item).expect("nobody shuts it down");
+            }
+        })
+    };
+    let consumer = spawn(move || {
+        let receive = |items| {
+            for _ in 0..items {
+                black_box(queue.get().expect("nobody shuts it down"));
+            }
+        };
+        receive(WARM_UP);
+        let start = Instant::now();
+        receive(items);
+        start.elapsed()
+    });
+    let elapsed = consumer.join().expect("the greenlet does not panic");
+    producer.join().expect("the thread does not panic");
+    elapsed
+}
 
 fn timeouts(count: usize, body: fn()) -> Duration {
     // In a greenlet, whose yield is one of a greenlet.
