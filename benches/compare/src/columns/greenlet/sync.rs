@@ -71,34 +71,45 @@ fn hops(items: usize, put: impl Fn(usize) + 'static, get: impl Fn() -> usize + '
     elapsed
 }
 
+/// Runs it in a greenlet, as it would be in a program: only what has a hub knows whether its process has other threads.
+fn in_a_greenlet(body: impl FnOnce() -> Duration + 'static) -> Duration {
+    spawn(body).join().expect("the greenlet does not panic")
+}
+
 fn puts_and_gets(count: usize) -> Duration {
-    let queue = Queue::unbounded();
-    let start = Instant::now();
-    for item in 0..count {
-        queue.put(item).expect("nobody shuts it down");
-        assert_eq!(queue.get(), Ok(item));
-    }
-    start.elapsed()
+    in_a_greenlet(move || {
+        let queue = Queue::unbounded();
+        let start = Instant::now();
+        for item in 0..count {
+            queue.put(item).expect("nobody shuts it down");
+            assert_eq!(queue.get(), Ok(item));
+        }
+        start.elapsed()
+    })
 }
 
 fn semaphores(count: usize) -> Duration {
-    let semaphore = Semaphore::new(1);
-    let start = Instant::now();
-    for _ in 0..count {
-        drop(black_box(black_box(&semaphore).acquire()));
-    }
-    start.elapsed()
+    in_a_greenlet(move || {
+        let semaphore = Semaphore::new(1);
+        let start = Instant::now();
+        for _ in 0..count {
+            drop(black_box(black_box(&semaphore).acquire()));
+        }
+        start.elapsed()
+    })
 }
 
 fn locks(count: usize) -> Duration {
-    let lock = Lock::new(0);
-    let start = Instant::now();
-    for _ in 0..count {
-        *black_box(&lock).lock() += 1;
-    }
-    let elapsed = start.elapsed();
-    assert_eq!(lock.into_inner(), count);
-    elapsed
+    in_a_greenlet(move || {
+        let lock = Lock::new(0);
+        let start = Instant::now();
+        for _ in 0..count {
+            *black_box(&lock).lock() += 1;
+        }
+        let elapsed = start.elapsed();
+        assert_eq!(lock.into_inner(), count);
+        elapsed
+    })
 }
 
 /// Runs a greenlet on a hub of its own on the other core.
@@ -180,8 +191,7 @@ fn pipe(items: usize) -> Duration {
 }
 
 fn timeouts(count: usize, body: fn()) -> Duration {
-    // In a greenlet, whose yield is one of a greenlet.
-    let timeouts = spawn(move || {
+    in_a_greenlet(move || {
         let start = Instant::now();
         for number in 0..count {
             let in_time = timeout(LONG, || {
@@ -191,8 +201,7 @@ fn timeouts(count: usize, body: fn()) -> Duration {
             assert!(black_box(in_time).is_ok());
         }
         start.elapsed()
-    });
-    timeouts.join().expect("the greenlet does not panic")
+    })
 }
 
 fn kills(count: usize) -> Duration {
