@@ -1,22 +1,44 @@
 //! The cases: what is run, with which parameters, and what is counted.
 
 use std::io;
+use std::thread;
 use std::time::Duration;
 
 use crate::columns::Column;
 use crate::process::Server;
 
+mod channel;
 mod churn;
+mod cross;
 mod echo;
+mod event_fanout;
 mod idle;
+mod kill;
+mod lock;
+mod queue;
 mod spawns;
+mod timeout;
 mod timers;
 mod waiting;
 mod yields;
 
 /// The cases in the order in which they are run.
-pub(crate) const ALL: &[Case] =
-    &[yields::CASE, spawns::CASE, waiting::CASE, idle::CASE, timers::CASE, echo::CASE, churn::CASE];
+pub(crate) const ALL: &[Case] = &[
+    yields::CASE,
+    spawns::CASE,
+    waiting::CASE,
+    idle::CASE,
+    timers::CASE,
+    channel::CASE,
+    queue::CASE,
+    lock::CASE,
+    cross::CASE,
+    event_fanout::CASE,
+    timeout::CASE,
+    kill::CASE,
+    echo::CASE,
+    churn::CASE,
+];
 
 /// One case.
 pub(crate) struct Case {
@@ -30,8 +52,8 @@ pub(crate) struct Case {
     pub(crate) units: &'static [&'static str],
     /// How long a run measures, in seconds, unless the work itself decides it.
     pub(crate) seconds: f64,
-    /// Tells whether a column takes part.
-    pub(crate) has: fn(&Column) -> bool,
+    /// Tells whether a column takes part, with this parameter.
+    pub(crate) has: fn(&Column, &str) -> bool,
     pub(crate) run: Run,
 }
 
@@ -39,6 +61,8 @@ pub(crate) struct Case {
 pub(crate) enum Run {
     /// All of it in a child, which prints a figure a line; given the parameter and the seconds.
     Child(fn(&Column, &str, f64) -> io::Result<()>),
+    /// As [`Run::Child`], but with a thread on each of both cores: the child begins on the first.
+    Pair(fn(&Column, &str, f64) -> io::Result<()>),
     /// Against a server in a child, by this process.
     Load(fn(&mut Server, &str, f64) -> io::Result<Vec<f64>>),
 }
@@ -56,6 +80,31 @@ fn number(param: &str) -> io::Result<usize> {
         Ok(number) if number > 0 => Ok(number),
         _ => Err(io::Error::other(format!("{param:?} is no number of tasks"))),
     }
+}
+
+/// At the end of a parameter: in a process that has a second thread, asleep all the time. Reference counts and locks are cheaper
+/// in a process that never had one, and more than one runtime knows that.
+const BESIDE_A_THREAD: &str = "+thread";
+
+/// Tells whether a column has a step for this.
+fn has_step(column: &Column, case: &str, param: &str) -> bool {
+    let param = param.strip_suffix(BESIDE_A_THREAD).unwrap_or(param);
+    column.steps_of(case, param).next().is_some()
+}
+
+/// Runs a step of a column for about so many seconds, and prints the nanoseconds of one.
+fn measure_step(column: &Column, case: &str, param: &str, seconds: f64) -> io::Result<()> {
+    let mut name = param;
+    if let Some(alone) = param.strip_suffix(BESIDE_A_THREAD) {
+        thread::spawn(|| {
+            loop {
+                thread::park();
+            }
+        });
+        name = alone;
+    }
+    println!("{}", best(column.steps_of(case, name).map(|run| time_of_one(seconds, run))));
+    Ok(())
 }
 
 /// Finds how much work fills about so many seconds, and returns the time of one unit of it in nanoseconds.

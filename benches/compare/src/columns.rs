@@ -8,11 +8,14 @@ use crate::gauge::{Gauge, Sleepers};
 
 mod corosensei;
 mod floor;
+mod frames;
 mod greenlet;
 mod may;
 mod raw_epoll;
+mod raw_eventfd;
 mod threads;
 mod tokio;
+mod unwind;
 
 /// The columns in the order in which they are printed.
 pub(crate) const ALL: &[Column] = &[
@@ -20,7 +23,10 @@ pub(crate) const ALL: &[Column] = &[
     corosensei::COLUMN,
     raw_epoll::COLUMN,
     raw_epoll::SHARED,
+    raw_eventfd::COLUMN,
+    unwind::COLUMN,
     tokio::COLUMN,
+    tokio::MULTI_THREAD,
     may::COLUMN,
     threads::COLUMN,
     floor::COLUMN,
@@ -49,21 +55,71 @@ pub(crate) struct Column {
     pub(crate) hold: Option<fn(usize, Gauge)>,
     /// Lets tasks sleep as [`Sleepers`] says, once to warm up and once to be measured.
     pub(crate) sleep: Option<fn(&Sleepers)>,
+    /// What is done over and over in a case that is about one operation.
+    pub(crate) steps: &'static [Step],
+    /// Wakes so many tasks at once, that wait for one event.
+    pub(crate) fan_out: Option<fn(usize) -> FanOut>,
     /// Listens on a free port of 127.0.0.1, tells which, and echoes what every connection sends, for ever.
     pub(crate) serve: Option<Serve>,
 }
+
+/// One operation that a case is about, for one of its parameters. Of several for the same the best counts.
+pub(crate) struct Step {
+    case: &'static str,
+    param: &'static str,
+    /// Does it so often, and returns the time that this took.
+    run: fn(usize) -> Duration,
+}
+
+impl Step {
+    const fn of(case: &'static str, param: &'static str, run: fn(usize) -> Duration) -> Self {
+        Self { case, param, run }
+    }
+}
+
+/// What it took to wake a crowd.
+pub(crate) struct FanOut {
+    /// From the call that wakes all until all of them have run; the least of some rounds.
+    pub(crate) all: Duration,
+    /// The longest time in further rounds from a write to a socket until the task had the bytes that waited for them; nothing
+    /// where there is no such thing.
+    pub(crate) longest_delay: Duration,
+}
+
+/// So many tasks wait to be killed at a time: a clock around each would cost too much.
+const KILLED: usize = 32;
+
+/// The room of the queue that items are pumped through from one core to the other.
+const PIPE: usize = 1_024;
+
+/// Rounds of a fan-out after the first, which is to warm up.
+const FAN_OUTS: usize = 5;
 
 /// A server: given what to tell its address to, it does not return.
 type Serve = fn(&dyn Fn(SocketAddr));
 
 impl Column {
     /// A column without any case.
-    const EMPTY: Self =
-        Self { name: "", limit: usize::MAX, yields: &[], spawns: &[], hold: None, sleep: None, serve: None };
+    const EMPTY: Self = Self {
+        name: "",
+        limit: usize::MAX,
+        yields: &[],
+        spawns: &[],
+        hold: None,
+        sleep: None,
+        steps: &[],
+        fan_out: None,
+        serve: None,
+    };
 
     /// Finds a column by its name.
     pub(crate) fn named(name: &str) -> Option<&'static Self> {
         ALL.iter().find(|column| column.name == name)
+    }
+
+    /// Finds what it does for this parameter of a case.
+    pub(crate) fn steps_of(&self, case: &str, param: &str) -> impl Iterator<Item = fn(usize) -> Duration> {
+        self.steps.iter().filter(move |step| step.case == case && step.param == param).map(|step| step.run)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::options::Options;
 use crate::process::{self, LOAD_CORE, SERVER_CORE, Server};
 use crate::report::{Report, Runs};
 
-/// How the cores are watched: those without sockets use one.
+/// How the cores are watched: those without sockets use one, unless they are about two.
 struct Machine {
     enabled: bool,
     one_core: Calibration,
@@ -43,7 +43,7 @@ pub(crate) fn run(options: &Options) -> bool {
 }
 
 fn rounds(case: &'static Case, param: &str, options: &Options, machine: &mut Machine) -> Report {
-    let columns: Vec<&Column> = options.columns.iter().copied().filter(|column| (case.has)(column)).collect();
+    let columns: Vec<&Column> = options.columns.iter().copied().filter(|column| (case.has)(column, param)).collect();
     let mut runs: Vec<Runs> = columns.iter().map(|column| Runs::new(column.name)).collect();
     for round in 0..options.rounds {
         for turn in 0..columns.len() {
@@ -71,13 +71,13 @@ fn once(case: &Case, column: &Column, param: &str, seconds: f64, machine: &mut M
             let limit = column.limit;
             Err(io::Error::other(format!("not tried: fails beyond some {limit} tasks")))
         }
-        Run::Child(_) => process::measure(case.name, column.name, param, seconds),
+        Run::Child(_) | Run::Pair(_) => process::measure(case.name, column.name, param, seconds),
         Run::Load(load) => load(&mut Server::start(column.name)?, param, seconds),
     };
     let figures = if machine.enabled {
         let calibration = match case.run {
             Run::Child(_) => &mut machine.one_core,
-            Run::Load(_) => &mut machine.both_cores,
+            Run::Pair(_) | Run::Load(_) => &mut machine.both_cores,
         };
         calibration.around(&format!("{} {param} {}", case.name, column.name), run)?
     } else {

@@ -1,6 +1,7 @@
 //! Runs greenlet and its peers in turn and prints medians and ratios; `--help` tells how.
 //!
-//! Every measurement happens in a fresh process of this binary on core 0: a column never inherits the memory of another. In the
+//! Every measurement happens in a fresh process of this binary on core 0: a column never inherits the memory of another. In
+//! `cross` it has a second thread, on core 1. In the
 //! cases with sockets that process is an echo server, and this one is the load, on core 1. Columns take turns inside a
 //! round, so that a machine that changes its speed changes it for all. All servers set `TCP_NODELAY` on each accepted stream;
 //! those of the runtimes read into a buffer of 16 KiB for each connection. Everybody uses the default allocator.
@@ -85,7 +86,7 @@ fn measure(case: &str, column: &str, param: &str, seconds: &str) -> io::Result<(
     let column = column_named(column)?;
     let seconds: f64 = seconds.parse().map_err(io::Error::other)?;
     match Case::named(case) {
-        Some(Case { run: Run::Child(run), .. }) => run(column, param, seconds),
+        Some(Case { run: Run::Child(run) | Run::Pair(run), .. }) => run(column, param, seconds),
         _ => Err(io::Error::other("no such case to measure in a child")),
     }
 }

@@ -103,6 +103,21 @@ pub(crate) fn forget_after_fin(stream: &TcpStream) -> io::Result<()> {
     if res == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Makes an eventfd, non-blocking.
+///
+/// # Errors
+///
+/// What `eventfd` reports.
+pub(crate) fn eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: eventfd takes no pointers.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: eventfd has just made this descriptor, nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// An epoll instance.
 pub(crate) struct Epoll(OwnedFd);
 

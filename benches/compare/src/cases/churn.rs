@@ -16,7 +16,7 @@ pub(super) const CASE: Case = Case {
     quick: &["50"],
     units: &["cpu_us"],
     seconds: 2.0,
-    has: |column| column.serve.is_some(),
+    has: |column, _| column.serve.is_some(),
     run: Run::Load(run),
 };
 

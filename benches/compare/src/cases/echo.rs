@@ -14,7 +14,7 @@ pub(super) const CASE: Case = Case {
     quick: &["64x50", "16384x50"],
     units: &["cpu_us", "user_us", "msgs_s", "p50_us", "p99_us", "p999_us"],
     seconds: 2.0,
-    has: |column| column.serve.is_some(),
+    has: |column, _| column.serve.is_some(),
     run: Run::Load(run),
 };
 

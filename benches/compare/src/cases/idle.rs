@@ -10,7 +10,7 @@ pub(super) const CASE: Case = Case {
     quick: &["1000"],
     units: &["rss_bytes", "pte_bytes"],
     seconds: 0.0,
-    has: |column| column.hold.is_some(),
+    has: |column, _| column.hold.is_some(),
     run: Run::Child(|column, param, _seconds| {
         let tasks = number(param)?;
         if let Some(hold) = column.hold {

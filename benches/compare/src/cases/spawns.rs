@@ -9,7 +9,7 @@ pub(super) const CASE: Case = Case {
     quick: &["1000"],
     units: &["ns"],
     seconds: 0.3,
-    has: |column| !column.spawns.is_empty(),
+    has: |column, _| !column.spawns.is_empty(),
     run: Run::Child(|column, param, seconds| {
         let tasks = number(param)?;
         let times =

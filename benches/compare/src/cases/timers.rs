@@ -14,7 +14,7 @@ pub(super) const CASE: Case = Case {
     quick: &["10000"],
     units: &["cpu_ns", "late_ms"],
     seconds: 0.0,
-    has: |column| column.sleep.is_some(),
+    has: |column, _| column.sleep.is_some(),
     run: Run::Child(|column, param, _seconds| {
         if let Some(sleep) = column.sleep {
             sleep(&Sleepers::new(number(param)?, LONGEST));

@@ -14,7 +14,7 @@ pub(super) const CASE: Case = Case {
     quick: &["10000"],
     units: &["ns"],
     seconds: 0.0,
-    has: |column| column.hold.is_some(),
+    has: |column, _| column.hold.is_some(),
     run: Run::Child(|column, param, _seconds| {
         let tasks = number(param)?;
         sys::touch_and_give_back(tasks * MEMORY_OF_ONE)?;

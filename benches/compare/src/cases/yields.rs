@@ -9,7 +9,7 @@ pub(super) const CASE: Case = Case {
     quick: &["2", "1000"],
     units: &["ns"],
     seconds: 0.3,
-    has: |column| !column.yields.is_empty(),
+    has: |column, _| !column.yields.is_empty(),
     run: Run::Child(|column, param, seconds| {
         let tasks = number(param)?;
         let times = column.yields.iter().map(|yields| time_of_one(seconds, |each| yields(tasks, each)) / tasks as f64);

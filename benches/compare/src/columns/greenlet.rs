@@ -12,12 +12,16 @@ use greenlet::{JoinHandle, sleep_until, spawn, yield_now};
 use super::{BUFFER, Column, Stopwatch, WARM_UP};
 use crate::gauge::{Gauge, Sleepers};
 
+mod sync;
+
 pub(super) const COLUMN: Column = Column {
     name: "greenlet",
     yields: &[yields],
     spawns: &[spawns],
     hold: Some(hold),
     sleep: Some(sleep),
+    steps: sync::STEPS,
+    fan_out: Some(sync::fan_out),
     serve: Some(serve),
     ..Column::EMPTY
 };

@@ -14,6 +14,8 @@ use may::{config, go};
 use super::{BUFFER, Column, Stopwatch, WARM_UP};
 use crate::gauge::{Gauge, Sleepers};
 
+mod sync;
+
 /// Beyond some 32,000 coroutines may runs out of mappings and panics, or hangs.
 pub(super) const COLUMN: Column = Column {
     name: "may",
@@ -22,7 +24,9 @@ pub(super) const COLUMN: Column = Column {
     spawns: &[spawns],
     hold: Some(hold),
     sleep: Some(sleep),
+    steps: sync::STEPS,
     serve: Some(serve),
+    ..Column::EMPTY
 };
 
 fn one_worker() {

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use super::{BUFFER, Column, Stopwatch, WARM_UP};
 use crate::gauge::Gauge;
 
+mod sync;
+
 /// Threads end at 16,371 here when all wait; the empty ones of `spawn` are over sooner. Without `sleep`, whose smallest case has 100,000.
 pub(super) const COLUMN: Column = Column {
     name: "threads",
@@ -16,6 +18,7 @@ pub(super) const COLUMN: Column = Column {
     yields: &[yields],
     spawns: &[spawns],
     hold: Some(hold),
+    steps: sync::STEPS,
     serve: Some(serve),
     ..Column::EMPTY
 };

@@ -1,4 +1,4 @@
-//! tokio on its current-thread runtime, configured as it comes.
+//! tokio on its current-thread runtime, configured as it comes; between two cores on that with many threads as well.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -17,15 +17,22 @@ use tokio::time;
 use super::{BUFFER, Column, Stopwatch, WARM_UP};
 use crate::gauge::{Gauge, Sleepers};
 
+mod sync;
+
 pub(super) const COLUMN: Column = Column {
     name: "tokio",
     yields: &[yields_by_self_wake, yields_by_yield_now],
     spawns: &[spawns, spawns_in_local_set],
     hold: Some(hold),
     sleep: Some(sleep),
+    steps: sync::STEPS,
+    fan_out: Some(sync::fan_out),
     serve: Some(serve),
     ..Column::EMPTY
 };
+
+/// The runtime with many threads, in the cases that are about two.
+pub(super) const MULTI_THREAD: Column = Column { name: "tokio-mt", steps: sync::MULTI_THREAD_STEPS, ..Column::EMPTY };
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
