@@ -49,6 +49,7 @@ use crate::memory::BlockMemory;
 use crate::poller::Poller;
 use crate::queue::RunQueue;
 use crate::shared::{Message, Shared};
+use crate::spin::Spin;
 use crate::switch::Switching;
 use crate::sys::Poll;
 use crate::timers::Timers;
@@ -86,6 +87,7 @@ pub(crate) struct Hub {
     crowd: Cell<usize>,
     crowd_runs: Cell<u32>,
     pub(crate) timers: RefCell<Timers<Timed>>,
+    spin: Spin,
     /// What timers count from.
     epoch: Instant,
     /// The same for the bare clock, which is cheaper to count with; read before the other, so that nothing is early.
@@ -146,6 +148,7 @@ impl Hub {
             crowd: Cell::new(0),
             crowd_runs: Cell::new(0),
             timers: RefCell::new(Timers::new()),
+            spin: Spin::new(),
             epoch_nanos: crate::sys::nanos_now(),
             epoch: Instant::now(),
             poller: OnceCell::new(),
@@ -373,6 +376,10 @@ impl Hub {
             .then(|| self.hopeless_look_at.get().unwrap_or_else(|| Instant::now() + deadlock::LOOK_INTERVAL));
         self.hopeless_look_at.set(look_at);
         let until = [deadline, look_at, self.trim_at.get()].into_iter().flatten().min();
+        // Not where descriptors are watched as well: those would be late.
+        if self.watching.get() == 0 && self.spin.watch(until, || self.shared.inbox.has_messages()) {
+            return self.drain_inbox();
+        }
         self.shared.hopeless.store(hopeless, Ordering::Relaxed);
         self.shared.sleeps.fetch_add(1, Ordering::Relaxed);
         if !self.shared.inbox.announce_sleep() {
@@ -380,6 +387,7 @@ impl Hub {
             // Descriptors are looked at even so: what is ripe there wins over the timers that are fired next.
             return self.poll(Some(Duration::ZERO));
         }
+        let start = Instant::now();
         if self.poller.get().is_some() {
             self.poll(until.map(|until| until.saturating_duration_since(Instant::now())));
         } else {
@@ -389,6 +397,9 @@ impl Hub {
             self.hopeless_look_at.set(None);
             self.hopeless_looks.set(self.hopeless_looks.get() + 1);
             deadlock::check(self, self.hopeless_looks.get());
+        }
+        if !self.shared.inbox.is_sleeping() {
+            self.spin.slept(start.elapsed());
         }
         self.drain_inbox();
         self.trim();

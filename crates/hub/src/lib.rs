@@ -80,6 +80,7 @@ mod timers;
 mod atomics;
 mod inbox;
 mod shared;
+mod spin;
 mod sys;
 
 pub use borrowed::{

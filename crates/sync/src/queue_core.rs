@@ -231,7 +231,7 @@ impl<S: Storage> Core<S> {
 
     #[inline(always)]
     pub(crate) fn get(&self, deadline: impl FnOnce() -> Option<Instant>) -> Result<S::Item, TryGetError> {
-        self.wait_for_item(deadline, Core::find)
+        self.wait_for_item::<TakeFirst>(deadline)
     }
 
     #[inline(always)]
@@ -247,7 +247,7 @@ impl<S: Storage> Core<S> {
     where
         S::Item: Clone,
     {
-        self.wait_for_item(deadline, Core::copy)
+        self.wait_for_item::<CopyFirst>(deadline)
     }
 
     pub(crate) fn try_peek(&self) -> Result<S::Item, TryGetError>
@@ -262,17 +262,13 @@ impl<S: Storage> Core<S> {
     }
 
     #[inline(always)]
-    fn wait_for_item<'a>(
-        &'a self,
-        deadline: impl FnOnce() -> Option<Instant>,
-        look: impl Fn(&'a Core<S>, &mut Looking<'a, S>) -> Found<'a, S>,
-    ) -> Result<S::Item, TryGetError> {
+    fn wait_for_item<L: Look<S>>(&self, deadline: impl FnOnce() -> Option<Instant>) -> Result<S::Item, TryGetError> {
         let mut looking = Looking::new(self, Side::Get);
         let mut deadline = Some(deadline);
         let mut until = None;
         let mut last = false;
         loop {
-            let mut state = match look(self, &mut looking) {
+            let mut state = match L::look(self, &mut looking) {
                 Found::Item(item) => return Ok(item),
                 Found::ShutDown => return Err(TryGetError::ShutDown),
                 Found::Nothing(_) if last => return Err(TryGetError::Empty),
@@ -513,6 +509,29 @@ impl<S: Storage> Drop for Lent<'_, S> {
                 [state.getters.grant(len), state.putters.grant(capacity - len)]
             }));
         }
+    }
+}
+
+/// What one does who waits for an item. A trait and not a closure, which could not be told to be inlined: it would be a frame more
+/// in the loop around a switch.
+trait Look<S: Storage> {
+    fn look<'a>(core: &'a Core<S>, looking: &mut Looking<'a, S>) -> Found<'a, S>;
+}
+
+struct TakeFirst;
+
+impl<S: Storage> Look<S> for TakeFirst {
+    #[inline(always)]
+    fn look<'a>(core: &'a Core<S>, looking: &mut Looking<'a, S>) -> Found<'a, S> {
+        core.find(looking)
+    }
+}
+
+struct CopyFirst;
+
+impl<S: Storage<Item: Clone>> Look<S> for CopyFirst {
+    fn look<'a>(core: &'a Core<S>, looking: &mut Looking<'a, S>) -> Found<'a, S> {
+        core.copy(looking)
     }
 }
 
