@@ -103,6 +103,8 @@ pub use greenlet_hub::{
     wait_readable, wait_readable_timeout, wait_writable, wait_writable_timeout, yield_now,
 };
 
+pub use greenlet_sync::{actor, as_completed, generator, select};
+
 pub use greenlet_hub as hub;
 pub use greenlet_net as net;
 pub use greenlet_sync as sync;
