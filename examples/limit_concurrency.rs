@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release --example limit_concurrency -- [JOBS]             JOBS: 100000
 //!
-//! Those that wait cost no time, and each a page of its stack. They are served in the order in which they came.
+//! Those that wait cost no time, and each a page of its stack: 440 MB in all. They are served in the order in which they came.
 
 use std::cell::Cell;
 use std::time::Instant;

@@ -139,7 +139,7 @@ pub use greenlet_hub::{
     wait_readable, wait_readable_timeout, wait_writable, wait_writable_timeout, yield_now,
 };
 
-pub use greenlet_sync::{actor, as_completed, generator, select};
+pub use greenlet_sync::{actor, as_completed, as_completed_timeout, generator, select};
 
 /// Where those who come from elsewhere find what they know, by the names that it has there.
 #[cfg(any(doc, doctest))]
@@ -151,6 +151,9 @@ pub mod coming_from {
     pub mod asyncio {}
 }
 
+#[doc(inline)]
 pub use greenlet_hub as hub;
+#[doc(inline)]
 pub use greenlet_net as net;
+#[doc(inline)]
 pub use greenlet_sync as sync;
