@@ -74,11 +74,47 @@
 //! # Ok::<(), greenlet::KillError>(())
 //! ```
 //!
-//! [`scope`] has greenlets that borrow from the caller's stack, and [`task_group`] those that stand or fall together.
+//! [`shield`] keeps both out for a while, and [`shutdown`] ends all greenlets of a thread.
+//!
+//! ## Greenlets that borrow
+//!
+//! The greenlets of a [`scope`] may borrow from the stack of the one that spawns them, since it does not end before they have:
+//!
+//! ```
+//! let texts = ["one fish", "two fish", "red fish"];
+//! let words: usize = greenlet::scope(|s| {
+//!     let counts = texts.each_ref().map(|text| s.spawn(|| text.split(' ').count()));
+//!     counts.map(|count| count.join().unwrap()).iter().sum()
+//! });
+//! assert_eq!(words, 6);
+//! ```
+//!
+//! Those of a [`task_group`] stand or fall together: the first that fails ends the others, and its failure is what comes out.
 //!
 //! ## Working together
 //!
 //! [`sync`] has events, locks, semaphores, queues, groups and pools. They work between the greenlets of a thread, of several threads, and plain threads.
+//!
+//! ```
+//! use greenlet::scope;
+//! use greenlet::sync::{Queue, Shutdown};
+//!
+//! let queue = Queue::bounded(2);
+//! let sum: u32 = scope(|s| {
+//!     let consumer = s.spawn(|| queue.iter().sum()); // until it is shut down
+//!     for n in 1..=10 {
+//!         queue.put(n)?; // waits while there are two items in it
+//!     }
+//!     queue.shutdown(Shutdown::Graceful);
+//!     Ok(consumer.join().unwrap())
+//! })?;
+//! assert_eq!(sum, 55);
+//! # Ok::<(), greenlet::sync::ShutDown<u32>>(())
+//! ```
+//!
+//! [`select!`] takes from the first of several queues, locks, sockets and timers that is ready, and leaves the others as they were; [`wait`] only waits for them.
+//! [`generator`] is an iterator with a greenlet behind it, and an [`actor`] is a greenlet with an inbox. Those who come from Python find what they
+//! know in tables: from [gevent](coming_from::gevent), and from [asyncio](coming_from::asyncio).
 //!
 //! ## When nothing can go on
 //!
@@ -103,6 +139,21 @@ pub use greenlet_hub::{
     wait_readable, wait_readable_timeout, wait_writable, wait_writable_timeout, yield_now,
 };
 
+pub use greenlet_sync::{actor, as_completed, as_completed_timeout, generator, select};
+
+/// Where those who come from elsewhere find what they know, by the names that it has there.
+#[cfg(any(doc, doctest))]
+pub mod coming_from {
+    #[doc = include_str!("../docs/from-gevent.md")]
+    pub mod gevent {}
+
+    #[doc = include_str!("../docs/from-asyncio.md")]
+    pub mod asyncio {}
+}
+
+#[doc(inline)]
 pub use greenlet_hub as hub;
+#[doc(inline)]
 pub use greenlet_net as net;
+#[doc(inline)]
 pub use greenlet_sync as sync;

@@ -45,6 +45,26 @@ pub(crate) fn operands<const N: usize>(args: Arguments) -> [Option<String>; N] {
     [(); N].map(|()| left.next())
 }
 
+/// The command line of an example that takes no arguments.
+pub(crate) fn no_arguments(source: &str) {
+    let [] = operands(arguments(source));
+}
+
+/// A number of something on the command line.
+pub(crate) fn number(operand: Option<String>, default: usize, of_what: &str) -> usize {
+    let number = operand.map_or(Ok(default), |operand| {
+        operand.parse().map_err(|err| format!("'{operand}' is not a number of {of_what}: {err}"))
+    });
+    number.unwrap_or_else(|err| fail(2, err))
+}
+
+/// Ends the program with one line, unless it is so.
+pub(crate) fn check(is_so: bool, what: impl Display) {
+    if !is_so {
+        fail(1, format_args!("this is not so: {what}"));
+    }
+}
+
 /// The command line of a server, `[--listen ADDR]` or `--demo [N]`: where to listen, and how many clients the demo has.
 /// A demo listens on a free port, unless told where.
 pub(crate) fn server(source: &str, default: &str, default_clients: usize) -> (String, Option<usize>) {
@@ -57,10 +77,7 @@ pub(crate) fn server(source: &str, default: &str, default_clients: usize) -> (St
         return (addr.unwrap_or(default.to_owned()), None);
     }
     let [clients] = operands(args);
-    let clients = clients.map_or(Ok(default_clients), |clients| {
-        clients.parse().map_err(|err| format!("'{clients}' is not a number of clients: {err}"))
-    });
-    let clients = clients.unwrap_or_else(|err| fail(2, err));
+    let clients = number(clients, default_clients, "clients");
     descriptors(clients.saturating_mul(2));
     (addr.unwrap_or("127.0.0.1:0".to_owned()), Some(clients))
 }

@@ -42,6 +42,42 @@ fn the_demo_of_the_echo_server_prints_connections_rate_and_percentiles() {
     }
 }
 
+/// Lines that must come in this order; what depends on the clock is left out.
+#[test]
+fn the_examples_say_what_happens() {
+    let promised: [(&str, &[&str]); 10] = [
+        ("producer_consumer", &["put 1\n", " got 1\n", "put 8\nshut down\n", " got 8\n", "sum of all items is 36\n"]),
+        ("events", &["started? false\n", "Ann runs\n", "Ben runs\n", " has arrived\n", "all have seen who won"]),
+        ("worker_pool", &["worker 0 has done [0, ", "worker 4 has done [4, ", "25 tasks of 20ms took "]),
+        ("limit_concurrency", &["20,000 jobs", "19,995 greenlets waited", "at the most 5 were at work"]),
+        ("timeouts", &["Err(Empty)\n", "Ok(42)\n", "Err(Elapsed)\n", "Ok(Err(Elapsed))\n", "the second", "the first"]),
+        ("task_group", &["Ok(\"<head><text><image>\")", "for image is closed\n", "Err(NotFound(\"broken text\"))"]),
+        (
+            "actors",
+            &[
+                "10 from Ann to Ben: true\n",
+                "5 from Ann to Ben: false\n",
+                "Ann has Ok(0), and Ben Ok(100)\n",
+                "Err(Ended)",
+            ],
+        ),
+        (
+            "generators",
+            &["0, 2, 8, 34", "abc acb bac", "Some(15.0)", "the sum is 6, and a clock has ticked meanwhile: true\n"],
+        ),
+        ("pipeline", &["NaN° F in the attic\n", "in the attic: 30.0 ", "in the cellar: 10.0 ", "in the garden: 2.5 "]),
+        ("select", &["coffee 1 for the ", "coffee 4 for the counter\n", "7 orders served\nand nothing is left over\n"]),
+    ];
+    for (example, parts) in promised {
+        let (_, args) = DEMOS.into_iter().find(|(demo, _)| *demo == example).expect("it has a demo");
+        let stdout = stdout(&run(example, args, b""));
+        let mut rest = &*stdout;
+        for part in parts {
+            rest = rest.split_once(part).unwrap_or_else(|| panic!("{example}, {part:?}: {stdout}")).1;
+        }
+    }
+}
+
 #[test]
 fn a_demo_draws_a_progress_bar_on_a_terminal() {
     if !has("script") {
@@ -75,6 +111,11 @@ fn a_wrong_command_line_is_one_line_and_exit_code_2() {
         assert_fails(example, &["--demo", "many"], 2, "'many' is not a number");
         assert_fails(example, &["--demo", "1", "2"], 2, "unexpected argument '2'");
     }
+    for (example, _) in DEMOS.into_iter().filter(|(_, args)| args.is_empty()) {
+        assert_fails(example, &["stray"], 2, "unexpected argument 'stray'");
+    }
+    assert_fails("limit_concurrency", &["many"], 2, "'many' is not a number of jobs");
+    assert_fails("limit_concurrency", &["1", "2"], 2, "unexpected argument '2'");
     assert_fails("port_forwarder", &[], 2, "missing argument");
     assert_fails("port_forwarder", &["127.0.0.1:0"], 2, "missing argument");
     assert_fails("port_scanner", &[], 2, "missing argument");

@@ -3,6 +3,7 @@
 mod bad_clients;
 mod command_lines;
 mod descriptors;
+mod docs;
 mod panics;
 mod real_clients;
 mod support;

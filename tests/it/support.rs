@@ -13,13 +13,23 @@ use std::time::{Duration, Instant};
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// All examples, and how the demo of each is called.
-pub(crate) const DEMOS: [(&str, &[&str]); 6] = [
+pub(crate) const DEMOS: [(&str, &[&str]); 16] = [
     ("echo_server", &["--demo", "200"]),
     ("udp_echo", &["--demo"]),
     ("chat_server", &["--demo"]),
     ("port_forwarder", &["--demo"]),
     ("port_scanner", &["--demo"]),
     ("ordering", &["--demo"]),
+    ("producer_consumer", &[]),
+    ("events", &[]),
+    ("worker_pool", &[]),
+    ("limit_concurrency", &["20000"]),
+    ("timeouts", &[]),
+    ("task_group", &[]),
+    ("actors", &[]),
+    ("generators", &[]),
+    ("pipeline", &[]),
+    ("select", &[]),
 ];
 
 /// The program of an example: `cargo test` has built it.
