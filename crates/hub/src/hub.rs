@@ -264,7 +264,7 @@ impl Hub {
         let left = self.crowd.get().checked_sub(1)?;
         let runs = self.crowd_runs.get().checked_sub(1)?;
         let next = self.ready.pop()?;
-        self.ready.prefetch();
+        self.ready.prefetch_far();
         self.crowd.set(left);
         self.crowd_runs.set(runs);
         self.runs.set(0);

@@ -44,6 +44,18 @@ impl RunQueue {
         }
     }
 
+    /// As [`prefetch`](RunQueue::prefetch), where not even the blocks are near: that of the one after the next is brought as well, since the
+    /// next time it tells where its stack is.
+    #[inline]
+    pub(crate) fn prefetch_far(&self) {
+        if let Some(next) = self.head.get() {
+            next.prefetch_stack();
+            if let Some(after) = next.local().next.get() {
+                after.prefetch();
+            }
+        }
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.head.get().is_none()

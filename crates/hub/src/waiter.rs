@@ -127,12 +127,11 @@ impl Interrupted {
 /// assert_eq!(wait.until(None), Outcome::Notified);
 /// assert!(opener.join().unwrap());
 /// ```
-#[derive(Debug)]
 #[must_use = "a wait does nothing until `until` is called"]
 pub struct Wait {
     number: u64,
-    /// Whose wait it is.
-    greenlet: u64,
+    /// Whose wait it is, to be compared only: the greenlet may have ended, and the wait been kept somewhere.
+    greenlet: HubRef,
     // Not `Send`: it is the wait of the greenlet that began it.
     marker: PhantomData<*mut ()>,
 }
@@ -149,7 +148,7 @@ impl Wait {
     pub fn begin(reason: Reason) -> Wait {
         let hub = Hub::here();
         let begun = hub.begin_wait(reason);
-        Wait { number: begun.number, greenlet: begun.block.id, marker: PhantomData }
+        Wait { number: begun.number, greenlet: begun.block, marker: PhantomData }
     }
 
     /// What can end this wait, to be left where that will happen.
@@ -203,12 +202,18 @@ impl Wait {
     }
 }
 
+impl fmt::Debug for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wait").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
 impl Wait {
     /// Whether it is the running greenlet's, which has begun no other since.
     #[inline]
     fn is_the_last_of(&self, hub: &Hub) -> bool {
         let current = hub.current();
-        current.id == self.greenlet && current.word.number() == self.number
+        current == self.greenlet && current.word.number() == self.number
     }
 }
 

@@ -79,8 +79,9 @@ impl Event {
             (first, (!state.waiters.is_empty()).then(|| state.waiters.take()))
         };
         drop(first);
-        if let Some(rest) = rest {
-            rest.notify_all();
+        if let Some(mut rest) = rest {
+            rest.notify_each();
+            self.state.lock().waiters.keep(rest);
         }
     }
 
