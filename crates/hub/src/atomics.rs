@@ -58,10 +58,16 @@ pub(crate) fn exchange_if(atomic: &AtomicU64, expected: u64, value: u64) -> Resu
 /// One reference more.
 #[inline(always)]
 pub(crate) fn count_up(references: &AtomicUsize) {
-    if single_threaded() {
-        references.store(references.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    let before = if single_threaded() {
+        let before = references.load(Ordering::Relaxed);
+        references.store(before.wrapping_add(1), Ordering::Relaxed);
+        before
     } else {
-        references.fetch_add(1, Ordering::Relaxed);
+        references.fetch_add(1, Ordering::Relaxed)
+    };
+    // Clones that are forgotten could wrap it, and what is counted be freed under the rest. 64 bits take centuries for that.
+    if cfg!(not(target_pointer_width = "64")) && before > usize::MAX / 2 {
+        std::process::abort();
     }
 }
 

@@ -63,6 +63,8 @@ const KILLED: u32 = 32;
 const PANICKED: u32 = 64;
 /// The thread's own stack.
 const MAIN: u32 = 128;
+/// It runs a link.
+const LINK: u32 = 256;
 
 /// What every greenlet has, whatever its closure.
 ///
@@ -364,6 +366,11 @@ impl Block {
         self.set_started();
     }
 
+    /// Marks it as the greenlet that runs a link.
+    pub(crate) fn set_link(&self) {
+        self.flags.fetch_or(LINK, Ordering::Relaxed);
+    }
+
     pub(crate) fn is_main(&self) -> bool {
         self.flags.load(Ordering::Relaxed) & MAIN != 0
     }
@@ -449,8 +456,10 @@ impl Block {
         let joiners = self.joiners.get_or_init(Box::default);
         // Links first: they have begun to run when a joiner returns.
         let links = mem::take(&mut *joiners.links.lock());
+        // But not those of a link's own greenlet: a link that links itself would keep everybody else from running.
+        let urgent = self.flags.load(Ordering::Relaxed) & LINK == 0;
         for link in links {
-            link.fire();
+            link.fire(urgent);
         }
         joiners.waiting.notify_all();
     }

@@ -154,6 +154,7 @@ impl Hub {
         let Link { linked, function, linked_at } = link;
         let run = move || function(&Greenlet::from_block(linked));
         let greenlet = Block::allocate(run, &self.memory, self.shared(), self.next_id(), linked_at, None);
+        greenlet.set_link();
         if urgent {
             self.urgent.push(greenlet.hub_ref())
         } else {
@@ -183,11 +184,11 @@ impl LinkEntry {
     }
 
     /// Tells the hub where the link was made.
-    pub(crate) fn fire(self) {
+    pub(crate) fn fire(self, urgent: bool) {
         let own = Hub::try_with(|hub| {
             let own = hub.id() == self.hub;
             if own {
-                hub.run_link(self.number, true);
+                hub.run_link(self.number, urgent);
             }
             own
         });

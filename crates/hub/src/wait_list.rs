@@ -189,15 +189,22 @@ impl WaitQueue {
     /// Puts a waiter at the end.
     #[inline]
     pub fn push_back(&mut self, waiter: Waiter) {
-        if self.waiters.len() >= self.sweep_at.max(Self::SMALLEST_SWEEP) {
-            self.sweep();
-        }
+        self.make_room();
         self.waiters.push_back(waiter);
     }
 
     /// Puts a waiter at the front: it was woken for nothing, and keeps its place.
     pub fn push_front(&mut self, waiter: Waiter) {
+        // Who is woken for nothing again and again leaves a stale entry each time.
+        self.make_room();
         self.waiters.push_front(waiter);
+    }
+
+    #[inline]
+    fn make_room(&mut self) {
+        if self.waiters.len() >= self.sweep_at.max(Self::SMALLEST_SWEEP) {
+            self.sweep();
+        }
     }
 
     #[cold]

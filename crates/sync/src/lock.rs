@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
+use greenlet_hub::{Waitable, Waiter};
+
 use crate::const_fn::const_unless_loom;
 use crate::payload::{Hold, Payload};
 use crate::permits::{How, Permits};
@@ -176,6 +178,21 @@ impl<T: Default> Default for Lock<T> {
 impl<T> From<T> for Lock<T> {
     fn from(value: T) -> Lock<T> {
         Lock::new(value)
+    }
+}
+
+impl<T: ?Sized> Waitable for Lock<T> {
+    /// Whether it is free.
+    fn is_ready(&self) -> bool {
+        !self.is_locked()
+    }
+
+    fn subscribe(&self, waiter: &Waiter) {
+        self.payload.exclusion().0.subscribe(waiter);
+    }
+
+    fn unsubscribe(&self, _: &Waiter) {
+        self.payload.exclusion().0.unsubscribe();
     }
 }
 

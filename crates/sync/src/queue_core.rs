@@ -203,7 +203,10 @@ impl<S: Storage> Core<S> {
             match wait.until(until) {
                 Outcome::Notified => looking.was_notified(),
                 // What has come in the same turn wins.
-                Outcome::TimedOut => last = true,
+                Outcome::TimedOut => {
+                    looking.timed_out();
+                    last = true;
+                }
                 Outcome::Interrupted(interrupted) => {
                     if interrupted.was_notified() {
                         looking.was_notified();
@@ -282,7 +285,10 @@ impl<S: Storage> Core<S> {
             }
             match wait.until(until) {
                 Outcome::Notified => looking.was_notified(),
-                Outcome::TimedOut => last = true,
+                Outcome::TimedOut => {
+                    looking.timed_out();
+                    last = true;
+                }
                 Outcome::Interrupted(interrupted) => {
                     if interrupted.was_notified() {
                         looking.was_notified();
@@ -553,6 +559,12 @@ impl<'a, S> Looking<'a, S> {
     fn was_notified(&mut self) {
         self.turn = self.turn.notified();
         self.is_woken = true;
+    }
+
+    /// Nobody has woken him this time, so nothing is promised to him, whatever was before.
+    #[inline(always)]
+    fn timed_out(&mut self) {
+        self.turn = Turn::First;
     }
 }
 

@@ -313,3 +313,24 @@ fn a_main_greenlet_s_end_is_linked_to_as_well() {
     yield_now();
     assert!(ran.get());
 }
+
+#[test]
+fn a_link_that_links_itself_lets_the_others_run() {
+    fn again(rounds: Rc<Cell<u32>>, stop: Rc<Cell<bool>>) {
+        if !stop.get() {
+            rounds.set(rounds.get() + 1);
+            current().link(move |_| again(rounds, stop));
+        }
+    }
+    let (rounds, stop) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
+    spawn(|| ()).link({
+        let (rounds, stop) = (Rc::clone(&rounds), Rc::clone(&stop));
+        move |_| again(rounds, stop)
+    });
+    // It used to come ahead of everything that was ready, and of timers, for ever.
+    sleep(MS);
+    yield_now();
+    stop.set(true);
+    yield_now();
+    assert!(rounds.get() > 0);
+}

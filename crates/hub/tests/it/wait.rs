@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use greenlet_hub::{Outcome, Reason, Wait, WaitList, Waiter, joinall, sleep, spawn, yield_now};
+use greenlet_hub::{Outcome, Reason, Wait, WaitList, WaitQueue, Waiter, joinall, sleep, spawn, yield_now};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -198,6 +198,17 @@ fn a_list_stays_small_through_a_million_waits_that_nobody_ends() {
         }
     }
     assert!(most.max(kept(&list)) <= 32, "{most} waiters are kept");
+}
+
+#[test]
+fn a_queue_stays_small_when_its_first_is_woken_for_nothing_for_ever() {
+    let mut queue = WaitQueue::new();
+    for _ in 0..10_000 {
+        let wait = Wait::begin(Reason::new("what another takes each time"));
+        queue.push_front(wait.waiter());
+        drop(wait);
+    }
+    assert!(format!("{queue:?}").matches("is_waiting").count() <= 32);
 }
 
 #[test]

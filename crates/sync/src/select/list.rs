@@ -127,6 +127,8 @@ pub fn choose<L: Arms>(mut arms: L) -> L::Chosen {
         }
         let wait = Wait::begin(const { Reason::new("one of several") });
         let mut subscribed = Subscribed { arms: &arms, waiter: wait.waiter(), count: 0 };
+        // Declared after, so over before they are told, also if one of them panics: what is notified later has to find nobody.
+        let wait = wait;
         arms.subscribe(&subscribed.waiter, &mut subscribed.count);
         // What has become ready before it was subscribed to has notified nobody. The wait ends before anybody is unsubscribed.
         let outcome = if arms.is_ready() {

@@ -304,3 +304,35 @@ fn those_who_give_up_while_others_come_lose_and_double_nothing() {
     channel.shutdown(Shutdown::Graceful);
     assert_eq!(getter.join().unwrap(), sum);
 }
+
+#[test]
+fn a_getter_whose_promised_item_was_withdrawn_may_time_out() {
+    let channel = Rc::new(Channel::new());
+    let unlucky = spawn({
+        let channel = Rc::clone(&channel);
+        move || channel.get_timeout(50 * MS)
+    });
+    yield_now();
+    // Woken, and passed over.
+    let first = putter(&channel, 1);
+    let thief = spawn({
+        let channel = Rc::clone(&channel);
+        move || channel.try_get()
+    });
+    assert_eq!((first.join().unwrap(), thief.join().unwrap()), (Ok(()), Ok(1)));
+    assert!(!unlucky.is_finished());
+    // Promised the next one, whose putter is killed before it can be taken.
+    let second = putter(&channel, 2);
+    let killer = spawn({
+        let second = second.greenlet().clone();
+        move || second.kill_nowait()
+    });
+    killer.join().unwrap().unwrap();
+    assert!(matches!(second.join(), Err(JoinError::Killed)));
+    assert_eq!(unlucky.join().unwrap(), Err(TryGetError::Empty));
+    // Nothing is kept for anybody now.
+    let next = getter(&channel);
+    yield_now();
+    assert_eq!(channel.put_timeout(3, HANG), Ok(()));
+    assert_eq!(next.join().unwrap(), Ok(3));
+}

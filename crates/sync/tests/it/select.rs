@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use greenlet_hub::{WaitList, Waitable, Waiter, joinall, no_switch, sleep, sleep_until, spawn, timeout, yield_now};
 use greenlet_sync::select::Arm;
 use greenlet_sync::{
-    AsyncResult, Channel, Event, Group, LifoQueue, PriorityQueue, Queue, Semaphore, ShutDown, Shutdown, TryGetError,
-    select,
+    AsyncResult, Channel, Event, Group, LifoQueue, Lock, PriorityQueue, Queue, Semaphore, ShutDown, Shutdown,
+    TryGetError, select,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -394,6 +394,27 @@ fn two_selects_meet_in_a_channel() {
         let both = joinall(if putter_is_first { [putter(), getter()] } else { [getter(), putter()] });
         assert_eq!(both.into_iter().map(Result::unwrap).sum::<u32>(), rounds * (rounds - 1) / 2);
     }
+}
+
+#[test]
+fn a_lock_is_taken_among_others_and_goes_to_the_next_if_it_is_not() {
+    let (lock, queue) = (Rc::new(Lock::new(0)), Rc::new(Queue::unbounded()));
+    let held = lock.lock();
+    let select = || {
+        let (lock, queue) = (Rc::clone(&lock), Rc::clone(&queue));
+        spawn(move || {
+            select! {
+                mut guard = lock.lock() => { *guard += 1; "lock" }
+                item = queue.get() => item.unwrap(),
+            }
+        })
+    };
+    let (first, second) = (select(), select());
+    yield_now();
+    drop(held);
+    first.greenlet().kill_nowait().unwrap();
+    assert_eq!(second.join().unwrap(), "lock");
+    assert_eq!(*lock.try_lock().unwrap(), 1);
 }
 
 #[test]
