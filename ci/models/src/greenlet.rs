@@ -6,7 +6,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use loom::sync::Mutex;
 use loom::thread;
 
 use crate::short_lock::ShortLock;
@@ -25,7 +24,7 @@ pub(crate) struct Block {
     thread: OnceLock<thread::Thread>,
     /// Only its own thread looks at it.
     shields: AtomicUsize,
-    timer: Mutex<Timer>,
+    timer: ShortLock<Timer>,
     /// How often it slept, and how often it was made ready.
     pub(crate) slept: AtomicUsize,
     pub(crate) woken: AtomicUsize,
@@ -49,7 +48,7 @@ impl Block {
             id: LAST_ID.fetch_add(1, Ordering::Relaxed) + 1,
             thread: OnceLock::new(),
             shields: AtomicUsize::new(0),
-            timer: Mutex::default(),
+            timer: ShortLock::default(),
             slept: AtomicUsize::new(0),
             woken: AtomicUsize::new(0),
             flags: loom::sync::atomic::AtomicU32::new(0),
@@ -64,7 +63,7 @@ impl Block {
     /// Has the wait with that number end when the greenlet's time comes, which it may have.
     pub(crate) fn arm(&self, number: u64) {
         let has_expired = {
-            let mut timer = self.timer.lock().unwrap();
+            let mut timer = self.timer.lock();
             timer.armed = Some(number);
             timer.has_expired
         };
@@ -75,7 +74,7 @@ impl Block {
     }
 
     pub(crate) fn disarm(&self) {
-        self.timer.lock().unwrap().armed = None;
+        self.timer.lock().armed = None;
     }
 
     /// Sleeps until it is made ready, which happens once.
@@ -167,7 +166,7 @@ impl Greenlet {
     /// From now on its waits with a deadline time out.
     pub fn expire(&self) {
         let armed = {
-            let mut timer = self.block.timer.lock().unwrap();
+            let mut timer = self.block.timer.lock();
             timer.has_expired = true;
             timer.armed
         };
@@ -302,22 +301,22 @@ impl Block {
 
 /// std's `OnceLock`, as loom sees it: whoever comes second sees what the first one did before.
 pub(crate) struct LoomOnce<T> {
-    order: Mutex<()>,
+    order: ShortLock<()>,
     value: OnceLock<Box<T>>,
 }
 
 impl<T: Default> LoomOnce<T> {
     fn new() -> LoomOnce<T> {
-        LoomOnce { order: Mutex::new(()), value: OnceLock::new() }
+        LoomOnce { order: ShortLock::new(()), value: OnceLock::new() }
     }
 
     fn get_or_init(&self) -> &T {
-        let _order = self.order.lock().unwrap();
+        let _order = self.order.lock();
         self.value.get_or_init(Box::default)
     }
 
     fn get(&self) -> Option<&T> {
-        let _order = self.order.lock().unwrap();
+        let _order = self.order.lock();
         self.value.get().map(|value| &**value)
     }
 }

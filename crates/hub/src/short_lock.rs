@@ -90,7 +90,6 @@ impl<T: ?Sized> fmt::Debug for ShortLock<T> {
 /// The locked value of a [`ShortLock`], which is free again when this is dropped.
 pub struct ShortGuard<'a, T: ?Sized> {
     lock: &'a ShortLock<T>,
-    // Dropped after `drop` has unlocked.
     held: Held<'a>,
 }
 
@@ -203,23 +202,42 @@ mod spinning {
 /// The same for models of what stands on it: loom would try each number of rounds that one could spin.
 #[cfg(greenlet_loom)]
 mod blocking {
-    use loom::sync::{Mutex, MutexGuard};
+    use std::collections::VecDeque;
+    use std::marker::PhantomData;
+    use std::sync::Mutex;
 
-    pub(super) type Held<'a> = MutexGuard<'a, ()>;
+    use loom::thread::{self, Thread};
 
-    pub(super) struct Raw(Mutex<()>);
+    use super::{AtomicBool, Ordering};
+
+    pub(super) type Held<'a> = PhantomData<(&'a Raw, *mut ())>;
+
+    // Not loom's `Mutex`, which is poisoned when another of its threads, all of which are one to std, unwinds meanwhile.
+    pub(super) struct Raw {
+        locked: AtomicBool,
+        waiting: Mutex<VecDeque<Thread>>,
+    }
 
     impl Raw {
         pub(super) fn new() -> Raw {
-            Raw(Mutex::new(()))
+            Raw { locked: AtomicBool::new(false), waiting: Mutex::default() }
         }
 
         pub(super) fn lock(&self) -> Held<'_> {
-            self.0.lock().expect("nothing panics under it")
+            // Loom switches before each atomic instruction and in `park`, nowhere else: so no wake-up is missed.
+            while self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+                self.waiting.lock().unwrap().push_back(thread::current());
+                thread::park();
+            }
+            PhantomData
         }
 
-        /// Unlocks when the guard, which this belongs to, is gone.
-        pub(super) fn unlock(&self, _: &Held<'_>) {}
+        pub(super) fn unlock(&self, _: &Held<'_>) {
+            self.locked.store(false, Ordering::Release);
+            if let Some(first) = self.waiting.lock().unwrap().pop_front() {
+                first.unpark();
+            }
+        }
     }
 }
 

@@ -1,51 +1,110 @@
-//! `Semaphore`, and what all primitives of permits have in common.
+//! `Semaphore`: nothing is lost, nobody starves.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::{expire, kill};
+use super::{SOON, Strike, expire, join, kill, model, model_within, two_wait};
 use crate::{Greenlet, Semaphore};
 
-const NO_TIME: Duration = Duration::ZERO;
-
-#[test]
-fn a_permit_for_one_who_is_killed_goes_to_the_next() {
-    loom::model(|| {
+fn a_permit_is_not_lost(strike: Strike, take: fn(&Semaphore)) {
+    model(move || {
         let semaphore = Arc::new(Semaphore::new(0));
-        let take = |semaphore: &Arc<Semaphore>| {
-            let semaphore = Arc::clone(semaphore);
-            move || drop(semaphore.acquire())
-        };
-        let killed = Greenlet::new();
-        let first = killed.start(take(&semaphore));
-        let second = Greenlet::spawn(take(&semaphore));
-        let killer = kill(&killed);
-        semaphore.release();
-        first.join().unwrap();
-        assert_eq!(second.join().unwrap(), Some(()));
-        killer.join().unwrap();
+        let (first, second) = (Arc::clone(&semaphore), Arc::clone(&semaphore));
+        two_wait(strike, move || take(&first), move || drop(second.acquire()), || semaphore.release());
         assert_eq!(semaphore.available(), 1);
     });
 }
 
 #[test]
+fn a_permit_for_one_who_is_killed_goes_to_the_next() {
+    a_permit_is_not_lost(kill, |semaphore| drop(semaphore.acquire()));
+}
+
+#[test]
 fn a_permit_for_one_whose_time_has_come_goes_to_the_next() {
-    loom::model(|| {
-        let semaphore = Arc::new(Semaphore::new(0));
-        let hasty = Greenlet::new();
-        let first = hasty.start({
+    a_permit_is_not_lost(expire, |semaphore| drop(semaphore.acquire_timeout(SOON)));
+}
+
+#[test]
+fn a_permit_that_one_only_looks_at_goes_to_the_next() {
+    a_permit_is_not_lost(kill, Semaphore::wait);
+}
+
+#[test]
+fn a_permit_that_one_with_a_time_only_looks_at_goes_to_the_next() {
+    a_permit_is_not_lost(expire, |semaphore| _ = semaphore.wait_timeout(SOON));
+}
+
+#[test]
+fn nobody_sleeps_while_a_permit_is_free() {
+    model_within(2, || {
+        let semaphore = Arc::new(Semaphore::new(1));
+        let others = [(); 2].map(|()| {
             let semaphore = Arc::clone(&semaphore);
-            move || drop(semaphore.acquire_timeout(NO_TIME))
+            Greenlet::spawn(move || drop(semaphore.acquire()))
         });
-        let second = Greenlet::spawn({
+        drop(semaphore.acquire());
+        join(others);
+        assert_eq!(semaphore.available(), 1);
+    });
+}
+
+#[test]
+fn two_permits_at_once_wake_two() {
+    model(|| {
+        let semaphore = Arc::new(Semaphore::new(0));
+        let waiting = [(); 2].map(|()| {
+            let semaphore = Arc::clone(&semaphore);
+            Greenlet::spawn(move || semaphore.acquire().forget())
+        });
+        let releasing = loom::thread::spawn({
+            let semaphore = Arc::clone(&semaphore);
+            move || semaphore.release()
+        });
+        semaphore.release();
+        releasing.join().unwrap();
+        join(waiting);
+        assert_eq!(semaphore.available(), 0);
+    });
+}
+
+#[test]
+fn one_who_was_passed_over_is_handed_the_next_permit() {
+    model(|| {
+        let semaphore = Arc::new(Semaphore::new(0));
+        let waiter = Greenlet::new();
+        let waiting = waiter.start({
             let semaphore = Arc::clone(&semaphore);
             move || drop(semaphore.acquire())
         });
-        let clock = expire(&hasty);
+        let barge = |semaphore: &Semaphore| drop(semaphore.try_acquire());
+        let barging = loom::thread::spawn({
+            let semaphore = Arc::clone(&semaphore);
+            move || {
+                barge(&semaphore);
+                barge(&semaphore);
+            }
+        });
         semaphore.release();
-        first.join().unwrap();
-        assert_eq!(second.join().unwrap(), Some(()));
-        clock.join().unwrap();
+        barge(&semaphore);
+        barge(&semaphore);
+        waiting.join().unwrap();
+        barging.join().unwrap();
+        assert!(waiter.waits() <= 2, "it was passed over twice");
+        assert_eq!(semaphore.available(), 1);
+    });
+}
+
+#[test]
+fn a_promised_permit_for_one_who_is_killed_goes_to_the_next() {
+    model_within(2, || {
+        let semaphore = Arc::new(Semaphore::new(0));
+        let (first, second) = (Arc::clone(&semaphore), Arc::clone(&semaphore));
+        let give = || {
+            semaphore.release();
+            // Whoever was woken is passed over.
+            drop(semaphore.try_acquire());
+        };
+        two_wait(kill, move || drop(first.acquire()), move || drop(second.acquire()), give);
         assert_eq!(semaphore.available(), 1);
     });
 }
