@@ -119,6 +119,10 @@ pub fn current() -> Greenlet {
     Greenlet { block: current_block() }
 }
 
+pub fn current_id() -> u64 {
+    current_block().id
+}
+
 /// Nothing is raised in `f`.
 pub fn shield<R>(f: impl FnOnce() -> R) -> R {
     struct Lower(Arc<Block>);

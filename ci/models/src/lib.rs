@@ -19,6 +19,9 @@
     missing_docs,
     unreachable_pub,
     unused_imports,
+    clippy::arc_with_non_send_sync,
+    clippy::missing_panics_doc,
+    clippy::new_without_default,
     reason = "of each file the tests use what they are about"
 )]
 
@@ -94,7 +97,7 @@ pub use channel::{Channel, ChannelGet, ChannelIter, ChannelPut};
 pub use condition::Condition;
 pub use errors::{ShutDown, Shutdown, TooManyDone, TryGetError, TryPutError};
 pub use event::Event;
-pub use greenlet::{Greenlet, JoinHandle, current, shield};
+pub use greenlet::{Greenlet, JoinHandle, current, current_id, shield};
 pub use lock::{Lock, LockGuard};
 pub use once::{Once, OnceCell};
 pub use queue::{LifoQueue, PriorityQueue, Queue, QueueGet, QueueIter, QueueJoin, QueuePut};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{SOON, Strike, expire, join, kill, model_within, two_wait};
+use super::{SOON, Strike, expire, join, kill, model, two_wait};
 use crate::{Condition, Greenlet, Lock, shield};
 
 #[derive(Default)]
@@ -24,7 +24,7 @@ impl Pot {
 }
 
 fn a_notification_is_not_lost(strike: Strike, take: fn(&Pot) -> bool) {
-    model_within(2, move || {
+    model(move || {
         let pot = Arc::new(Pot::default());
         let (first, second) = (Arc::clone(&pot), Arc::clone(&pot));
         let take_and_put = move || {
@@ -59,7 +59,7 @@ fn a_notification_for_one_whose_time_has_come_goes_to_the_next() {
 
 #[test]
 fn all_who_wait_are_notified() {
-    model_within(2, || {
+    model(|| {
         let gate = Arc::new((Lock::new(false), Condition::new()));
         let waiting = [(); 2].map(|()| {
             let gate = Arc::clone(&gate);

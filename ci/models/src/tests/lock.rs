@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{SOON, Strike, expire, join, kill, model, model_within, two_wait};
+use super::{SOON, Strike, expire, join, kill, model, two_wait};
 use crate::{Greenlet, Lock, RLock, RwLock};
 
 fn a_lock_is_not_lost(strike: Strike, lock: fn(&Lock<u32>)) {
@@ -28,7 +28,7 @@ fn a_lock_for_one_whose_time_has_come_goes_to_the_next() {
 
 #[test]
 fn one_at_a_time_has_a_lock() {
-    model_within(2, || {
+    model(|| {
         let lock = Arc::new(Lock::new(0));
         let others = [(); 2].map(|()| {
             let lock = Arc::clone(&lock);

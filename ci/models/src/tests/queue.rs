@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{SOON, Strike, expire, join, kill, model, model_within, two_wait};
+use super::{SOON, Strike, expire, join, kill, model, two_wait};
 use crate::{Greenlet, PriorityQueue, Queue, ShutDown, Shutdown, TryPutError, shield};
 
 fn an_item_is_not_lost(strike: Strike, get: fn(&Queue<u32>) -> Option<u32>) {
@@ -73,7 +73,7 @@ fn room_for_one_whose_time_has_come_goes_to_the_next() {
 
 #[test]
 fn nobody_sleeps_while_there_is_an_item_or_room() {
-    model_within(2, || {
+    model(|| {
         let queue = Arc::new(Queue::bounded(1));
         let putting = [1, 2].map(|item| {
             let queue = Arc::clone(&queue);
@@ -156,7 +156,7 @@ fn a_shutdown_gives_the_item_of_a_putter_back() {
 
 #[test]
 fn an_item_of_an_order_that_is_being_compared_is_not_lost() {
-    model_within(2, || {
+    model(|| {
         let queue = Arc::new(PriorityQueue::unbounded());
         let (first, second) = (Arc::clone(&queue), Arc::clone(&queue));
         let get_and_put = move || {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{join, kill, model, model_within, two_wait};
+use super::{join, kill, model, two_wait};
 use crate::select::{Chosen, SelectGet, SelectPut, choose};
 use crate::{Channel, Greenlet, Queue, Semaphore, Waitable, shield, wait_until_any};
 
 #[test]
 fn two_who_select_from_each_other_exchange_one_item() {
-    model_within(2, || {
+    model(|| {
         let channels = Arc::new((Channel::new(), Channel::new()));
         let other = Greenlet::spawn({
             let channels = Arc::clone(&channels);
@@ -34,7 +34,7 @@ fn two_who_select_from_each_other_exchange_one_item() {
 
 #[test]
 fn an_item_for_one_who_selects_and_is_killed_goes_to_the_next() {
-    model_within(2, || {
+    model(|| {
         let queues = Arc::new((Queue::unbounded(), Queue::unbounded()));
         let (first, second) = (Arc::clone(&queues), Arc::clone(&queues));
         let select_and_put = move || match choose((first.0.select_get(), (first.1.select_get(), ()))) {
@@ -57,7 +57,7 @@ fn an_item_for_one_who_selects_and_is_killed_goes_to_the_next() {
 
 #[test]
 fn a_permit_that_one_waits_for_among_others_goes_to_the_next() {
-    model_within(2, || {
+    model(|| {
         let semaphores = Arc::new((Semaphore::new(0), Semaphore::new(0)));
         let (first, second) = (Arc::clone(&semaphores), Arc::clone(&semaphores));
         let wait_for_any = move || {
@@ -81,7 +81,7 @@ fn a_permit_that_one_waits_for_among_others_goes_to_the_next() {
 
 #[test]
 fn one_who_finds_something_ready_takes_no_later_notification() {
-    model_within(2, || {
+    model(|| {
         let semaphore = Arc::new(Semaphore::new(0));
         let acquiring = [(); 2].map(|()| {
             let semaphore = Arc::clone(&semaphore);

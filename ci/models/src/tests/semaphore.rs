@@ -1,8 +1,8 @@
-//! `Semaphore`: nothing is lost, nobody starves.
+//! `Semaphore`, and the slots of a `Pool`, which are its permits: nothing is lost, nobody starves.
 
 use std::sync::Arc;
 
-use super::{SOON, Strike, expire, join, kill, model, model_within, two_wait};
+use super::{SOON, Strike, expire, join, kill, model, two_wait};
 use crate::{Greenlet, Semaphore};
 
 fn a_permit_is_not_lost(strike: Strike, take: fn(&Semaphore)) {
@@ -34,9 +34,21 @@ fn a_permit_that_one_with_a_time_only_looks_at_goes_to_the_next() {
     a_permit_is_not_lost(expire, |semaphore| _ = semaphore.wait_timeout(SOON));
 }
 
+/// What `Pool::spawn` does: a slot is an owned permit, which goes with the member.
+#[test]
+fn a_slot_of_a_pool_for_one_who_is_killed_goes_to_the_next() {
+    model(|| {
+        let slots = Arc::new(Semaphore::new(1));
+        let member = slots.acquire_owned();
+        let (first, second) = (Arc::clone(&slots), Arc::clone(&slots));
+        two_wait(kill, move || drop(first.acquire_owned()), move || drop(second.acquire_owned()), || drop(member));
+        assert_eq!(slots.available(), 1);
+    });
+}
+
 #[test]
 fn nobody_sleeps_while_a_permit_is_free() {
-    model_within(2, || {
+    model(|| {
         let semaphore = Arc::new(Semaphore::new(1));
         let others = [(); 2].map(|()| {
             let semaphore = Arc::clone(&semaphore);
@@ -96,7 +108,7 @@ fn one_who_was_passed_over_is_handed_the_next_permit() {
 
 #[test]
 fn a_promised_permit_for_one_who_is_killed_goes_to_the_next() {
-    model_within(2, || {
+    model(|| {
         let semaphore = Arc::new(Semaphore::new(0));
         let (first, second) = (Arc::clone(&semaphore), Arc::clone(&semaphore));
         let give = || {
