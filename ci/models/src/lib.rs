@@ -8,6 +8,8 @@
 //! * [`greenlet`]: who waits, kills, joins. What `Block` keeps of those who wait for the end is copied from it.
 //! * [`select`]: the traits alone; the choice is the real one.
 //!
+//! What starts greenlets (`Pool`, `Group`) is not here. A pool's slots are permits, and of those there are models.
+//!
 //! A test lets a few greenlets meet in a primitive, and loom runs it once for each order in which their atomic instructions can come
 //! (with at most so many preemptions, `LOOM_MAX_PREEMPTIONS`). What it finds: an assertion that fails, and greenlets that all wait for
 //! ever, which is what becomes of a lost wake-up.
@@ -42,6 +44,7 @@ mod word;
 // In place of the hub.
 mod greenlet;
 mod hub;
+mod parked;
 mod waiter;
 
 // Of the primitives.
@@ -53,8 +56,6 @@ mod channel;
 mod condition;
 #[path = "../../../crates/sync/src/const_fn.rs"]
 mod const_fn;
-#[path = "../../../crates/sync/src/core.rs"]
-mod core;
 #[path = "../../../crates/sync/src/errors.rs"]
 mod errors;
 #[path = "../../../crates/sync/src/event.rs"]
@@ -73,6 +74,8 @@ mod payload;
 mod permits;
 #[path = "../../../crates/sync/src/queue.rs"]
 mod queue;
+#[path = "../../../crates/sync/src/queue_core.rs"]
+mod queue_core;
 #[path = "../../../crates/sync/src/rlock.rs"]
 mod rlock;
 #[path = "../../../crates/sync/src/rwlock.rs"]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{SOON, Strike, expire, join, kill, model, model_within, two_wait};
+use super::{SOON, Strike, expire, join, kill, model, model_with, two_wait};
 use crate::{Channel, Greenlet, ShutDown, Shutdown, TryGetError, TryPutError, current, shield};
 
 #[test]
@@ -87,7 +87,7 @@ fn an_item_of_one_who_is_killed_is_delivered_or_dropped() {
 
 #[test]
 fn a_getter_goes_past_one_who_is_killed() {
-    model_within(1, || {
+    model_with(1, || {
         let channel = Arc::new(Channel::new());
         let killed = Greenlet::new();
         let putting = [killed.clone(), Greenlet::new()].map(|greenlet| {

@@ -23,7 +23,7 @@ impl Pot {
     }
 }
 
-fn a_notification_is_not_lost(strike: Strike, take: fn(&Pot) -> bool) {
+fn a_notification_is_not_lost(strike: Strike, take: fn(&Pot) -> bool, put: fn(&Pot)) {
     model(move || {
         let pot = Arc::new(Pot::default());
         let (first, second) = (Arc::clone(&pot), Arc::clone(&pot));
@@ -32,7 +32,7 @@ fn a_notification_is_not_lost(strike: Strike, take: fn(&Pot) -> bool) {
                 shield(|| first.put());
             }
         };
-        two_wait(strike, take_and_put, move || second.take(), || pot.put());
+        two_wait(strike, take_and_put, move || second.take(), || put(&pot));
         assert!(!pot.coins.is_locked());
         assert_eq!(*pot.coins.lock(), 0);
     });
@@ -40,21 +40,37 @@ fn a_notification_is_not_lost(strike: Strike, take: fn(&Pot) -> bool) {
 
 #[test]
 fn a_notification_for_one_who_is_killed_goes_to_the_next() {
-    a_notification_is_not_lost(kill, |pot| {
+    let take = |pot: &Pot| {
         pot.take();
         true
-    });
+    };
+    a_notification_is_not_lost(kill, take, Pot::put);
+}
+
+#[test]
+fn a_notification_for_one_who_is_killed_when_he_waits_for_the_lock_goes_to_the_next() {
+    let take = |pot: &Pot| {
+        pot.take();
+        true
+    };
+    let put = |pot: &Pot| {
+        let mut coins = pot.coins.lock();
+        *coins += 1;
+        pot.filled.notify_one();
+    };
+    a_notification_is_not_lost(kill, take, put);
 }
 
 #[test]
 fn a_notification_for_one_whose_time_has_come_goes_to_the_next() {
-    a_notification_is_not_lost(expire, |pot| {
+    let take = |pot: &Pot| {
         let (mut coins, filled) = pot.filled.wait_for_timeout(pot.coins.lock(), |coins| *coins > 0, SOON);
         if filled {
             *coins -= 1;
         }
         filled
-    });
+    };
+    a_notification_is_not_lost(expire, take, Pot::put);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{SOON, Strike, expire, join, kill, model, two_wait};
+use super::{SOON, Strike, expire, join, kill, model, model_with, two_wait};
 use crate::{Greenlet, PriorityQueue, Queue, ShutDown, Shutdown, TryPutError, shield};
 
 fn an_item_is_not_lost(strike: Strike, get: fn(&Queue<u32>) -> Option<u32>) {
@@ -88,7 +88,7 @@ fn nobody_sleeps_while_there_is_an_item_or_room() {
 
 #[test]
 fn one_who_was_passed_over_is_handed_the_next_item() {
-    model(|| {
+    model_with(3, || {
         let queue = Arc::new(Queue::unbounded());
         let getter = Greenlet::new();
         let getting = getter.start({

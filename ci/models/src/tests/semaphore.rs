@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{SOON, Strike, expire, join, kill, model, two_wait};
+use super::{SOON, Strike, expire, join, kill, model, model_with, two_wait};
 use crate::{Greenlet, Semaphore};
 
 fn a_permit_is_not_lost(strike: Strike, take: fn(&Semaphore)) {
@@ -81,7 +81,7 @@ fn two_permits_at_once_wake_two() {
 
 #[test]
 fn one_who_was_passed_over_is_handed_the_next_permit() {
-    model(|| {
+    model_with(3, || {
         let semaphore = Arc::new(Semaphore::new(0));
         let waiter = Greenlet::new();
         let waiting = waiter.start({
