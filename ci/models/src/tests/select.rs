@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{join, kill, model, two_wait};
+use super::{join, kill, model, model_with, two_wait};
 use crate::select::{Chosen, SelectGet, SelectPut, choose};
 use crate::{Channel, Greenlet, Queue, Semaphore, Waitable, shield, wait_until_any};
 
@@ -98,5 +98,30 @@ fn one_who_finds_something_ready_takes_no_later_notification() {
         wait_until_any([object].into_iter(), || true, None);
         join(acquiring);
         releasing.join().unwrap();
+    });
+}
+
+#[test]
+fn one_who_selects_and_finds_something_ready_takes_no_later_notification() {
+    model_with(3, || {
+        let queues = Arc::new((Queue::unbounded(), Queue::unbounded()));
+        let getting = Greenlet::spawn({
+            let queues = Arc::clone(&queues);
+            move || queues.0.get().unwrap()
+        });
+        let putting = loom::thread::spawn({
+            let queues = Arc::clone(&queues);
+            move || {
+                queues.1.put(8).unwrap();
+                queues.0.put(7).unwrap();
+            }
+        });
+        match choose((queues.0.select_get(), (queues.1.select_get(), ()))) {
+            Chosen::This(item) => queues.0.put(item.unwrap()).unwrap(),
+            Chosen::Other(Chosen::This(item)) => assert_eq!(item, Ok(8)),
+            Chosen::Other(Chosen::Other(never)) => match never {},
+        }
+        putting.join().unwrap();
+        assert_eq!(getting.join().unwrap(), Some(7));
     });
 }
