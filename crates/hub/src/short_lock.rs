@@ -6,10 +6,14 @@
 
 use std::cell::UnsafeCell;
 use std::fmt;
-use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
 use crate::atomics::{AtomicBool, Ordering, single_threaded};
+
+#[cfg(greenlet_loom)]
+use self::blocking::{Held, Raw};
+#[cfg(not(greenlet_loom))]
+use self::spinning::{Held, Raw};
 
 /// A lock that is held for some instructions at a time, for the state of a primitive; see [`WaitQueue`](crate::WaitQueue).
 ///
@@ -26,7 +30,7 @@ use crate::atomics::{AtomicBool, Ordering, single_threaded};
 /// assert_eq!(count.into_inner(), 2);
 /// ```
 pub struct ShortLock<T: ?Sized> {
-    locked: AtomicBool,
+    raw: Raw,
     value: UnsafeCell<T>,
 }
 
@@ -35,20 +39,17 @@ unsafe impl<T: ?Sized + Send> Sync for ShortLock<T> {}
 // SAFETY: it owns the value.
 unsafe impl<T: ?Sized + Send> Send for ShortLock<T> {}
 
-/// Spins before the processor is given away.
-const SPINS: u32 = 64;
-
 impl<T> ShortLock<T> {
     /// A lock that is free.
     #[cfg(not(greenlet_loom))]
     pub const fn new(value: T) -> ShortLock<T> {
-        ShortLock { locked: AtomicBool::new(false), value: UnsafeCell::new(value) }
+        ShortLock { raw: Raw::new(), value: UnsafeCell::new(value) }
     }
 
     /// A lock that is free.
     #[cfg(greenlet_loom)]
     pub fn new(value: T) -> ShortLock<T> {
-        ShortLock { locked: AtomicBool::new(false), value: UnsafeCell::new(value) }
+        ShortLock { raw: Raw::new(), value: UnsafeCell::new(value) }
     }
 
     /// The value, which nobody else can reach any more.
@@ -65,50 +66,13 @@ impl<T: ?Sized> ShortLock<T> {
     /// In a process of one thread, if that has it locked already.
     #[inline(always)]
     pub fn lock(&self) -> ShortGuard<'_, T> {
-        if single_threaded() {
-            if self.locked.load(Ordering::Relaxed) {
-                locked_twice();
-            }
-            self.locked.store(true, Ordering::Relaxed);
-        } else if self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            self.spin();
-        }
-        ShortGuard { lock: self, marker: PhantomData }
-    }
-
-    #[cold]
-    fn spin(&self) {
-        for round in 1_u32.. {
-            if !self.locked.load(Ordering::Relaxed)
-                && self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
-            {
-                return;
-            }
-            if cfg!(greenlet_loom) || round.is_multiple_of(SPINS) {
-                // Whoever has it does not run.
-                give_way();
-            } else {
-                std::hint::spin_loop();
-            }
-        }
+        ShortGuard { held: self.raw.lock(), lock: self }
     }
 
     /// The value, which nobody else can reach meanwhile.
     pub fn get_mut(&mut self) -> &mut T {
         self.value.get_mut()
     }
-}
-
-fn give_way() {
-    #[cfg(not(greenlet_loom))]
-    std::thread::yield_now();
-    #[cfg(greenlet_loom)]
-    loom::thread::yield_now();
-}
-
-#[cold]
-fn locked_twice() -> ! {
-    panic!("a thread locks twice what it may hold for a few instructions only")
 }
 
 impl<T: Default> Default for ShortLock<T> {
@@ -126,8 +90,7 @@ impl<T: ?Sized> fmt::Debug for ShortLock<T> {
 /// The locked value of a [`ShortLock`], which is free again when this is dropped.
 pub struct ShortGuard<'a, T: ?Sized> {
     lock: &'a ShortLock<T>,
-    // Not `Send`: it is unlocked where it was locked, after a few instructions.
-    marker: PhantomData<*mut ()>,
+    held: Held<'a>,
 }
 
 impl<T: ?Sized> Deref for ShortGuard<'_, T> {
@@ -151,12 +114,159 @@ impl<T: ?Sized> DerefMut for ShortGuard<'_, T> {
 impl<T: ?Sized> Drop for ShortGuard<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.lock.locked.store(false, Ordering::Release);
+        self.lock.raw.unlock(&self.held);
     }
 }
 
 impl<T: ?Sized + fmt::Debug> fmt::Debug for ShortGuard<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
+    }
+}
+
+/// The lock without a value.
+#[cfg_attr(greenlet_loom, allow(dead_code, reason = "there it is used by its own tests alone"))]
+mod spinning {
+    use std::marker::PhantomData;
+
+    use super::{AtomicBool, Ordering, single_threaded};
+
+    /// Spins before the processor is given away.
+    const SPINS: u32 = 64;
+
+    /// Proof that it is locked. Not `Send`: it is unlocked where it was locked, after a few instructions.
+    pub(super) type Held<'a> = PhantomData<(&'a Raw, *mut ())>;
+
+    pub(super) struct Raw(AtomicBool);
+
+    impl Raw {
+        #[cfg(not(greenlet_loom))]
+        pub(super) const fn new() -> Raw {
+            Raw(AtomicBool::new(false))
+        }
+
+        #[cfg(greenlet_loom)]
+        pub(super) fn new() -> Raw {
+            Raw(AtomicBool::new(false))
+        }
+
+        #[inline(always)]
+        pub(super) fn lock(&self) -> Held<'_> {
+            if single_threaded() {
+                if self.0.load(Ordering::Relaxed) {
+                    locked_twice();
+                }
+                self.0.store(true, Ordering::Relaxed);
+            } else if self.0.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+                self.spin();
+            }
+            PhantomData
+        }
+
+        #[cold]
+        fn spin(&self) {
+            for round in 1_u32.. {
+                if !self.0.load(Ordering::Relaxed)
+                    && self.0.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+                {
+                    return;
+                }
+                if cfg!(greenlet_loom) || round.is_multiple_of(SPINS) {
+                    // Whoever has it does not run.
+                    give_way();
+                } else {
+                    std::hint::spin_loop();
+                }
+            }
+        }
+
+        #[inline(always)]
+        pub(super) fn unlock(&self, _: &Held<'_>) {
+            self.0.store(false, Ordering::Release);
+        }
+    }
+
+    fn give_way() {
+        #[cfg(not(greenlet_loom))]
+        std::thread::yield_now();
+        #[cfg(greenlet_loom)]
+        loom::thread::yield_now();
+    }
+
+    #[cold]
+    fn locked_twice() -> ! {
+        panic!("a thread locks twice what it may hold for a few instructions only")
+    }
+}
+
+/// The same for models of what stands on it: loom would try each number of rounds that one could spin.
+#[cfg(greenlet_loom)]
+mod blocking {
+    use std::collections::VecDeque;
+    use std::marker::PhantomData;
+    use std::sync::Mutex;
+
+    use loom::thread::{self, Thread};
+
+    use super::{AtomicBool, Ordering};
+
+    pub(super) type Held<'a> = PhantomData<(&'a Raw, *mut ())>;
+
+    // Not loom's `Mutex`, which is poisoned when another of its threads, all of which are one to std, unwinds meanwhile.
+    pub(super) struct Raw {
+        locked: AtomicBool,
+        waiting: Mutex<VecDeque<Thread>>,
+    }
+
+    impl Raw {
+        pub(super) fn new() -> Raw {
+            Raw { locked: AtomicBool::new(false), waiting: Mutex::default() }
+        }
+
+        pub(super) fn lock(&self) -> Held<'_> {
+            // Loom switches before each atomic instruction and in `park`, nowhere else: so no wake-up is missed.
+            while self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+                self.waiting.lock().unwrap().push_back(thread::current());
+                thread::park();
+            }
+            PhantomData
+        }
+
+        pub(super) fn unlock(&self, _: &Held<'_>) {
+            self.locked.store(false, Ordering::Release);
+            if let Some(first) = self.waiting.lock().unwrap().pop_front() {
+                first.unpark();
+            }
+        }
+    }
+}
+
+/// See `ci/loom`.
+#[cfg(all(test, greenlet_loom))]
+mod loom_tests {
+    use super::spinning::Raw;
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    #[test]
+    fn one_at_a_time_has_the_lock_and_sees_what_the_last_one_did() {
+        loom::model(|| {
+            let shared = Arc::new((Raw::new(), UnsafeCell::new(0)));
+            let add = |shared: &Arc<(Raw, UnsafeCell<i32>)>| {
+                let held = shared.0.lock();
+                // SAFETY: it is locked; if another thread had it too, loom would say so.
+                shared.1.with_mut(|count| unsafe { *count += 1 });
+                shared.0.unlock(&held);
+            };
+            let other = thread::spawn({
+                let shared = Arc::clone(&shared);
+                move || add(&shared)
+            });
+            add(&shared);
+            other.join().unwrap();
+            // SAFETY: as above.
+            assert_eq!(shared.1.with(|count| unsafe { *count }), 2);
+        });
     }
 }
