@@ -278,7 +278,8 @@ impl<T, E> AsyncResult<T, E> {
     /// Calls `f` with what was set when it is ready, in a greenlet of its own on the caller's hub. Never switches.
     ///
     /// Those of one hub are called in the order in which they were given, each in its own greenlet: a panic of one is
-    /// reported and does not stop the others. Killing the greenlet takes the call back. Like gevent's `rawlink`.
+    /// reported and does not stop the others. Killing the greenlet takes the call back; it waits as long as nothing is set, so a result
+    /// that never will be keeps it. Like gevent's `rawlink`.
     ///
     /// # Examples
     ///

@@ -6,8 +6,9 @@ use std::fmt;
 use std::iter::FusedIterator;
 use std::panic::resume_unwind;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use greenlet_hub::{Greenlet, JoinError, JoinHandle, Reason, WaitList, spawn};
+use greenlet_hub::{Greenlet, JoinError, JoinHandle, Reason, WaitList};
 
 use crate::pool::Pool;
 
@@ -16,7 +17,8 @@ impl Pool {
     ///
     /// The members begin at once, on this thread's hub; a greenlet of its own asks the input for the next element when fewer than `maxsize`
     /// (at least one) are under way or not yet taken. So the input may be without end. If `f` panics or its member is killed, its element is the
-    /// error, and it goes on. Dropping the iterator kills those under way.
+    /// error, and it goes on. Dropping the iterator kills those under way; [`Pool::kill`] ends it with a last
+    /// [`Killed`](JoinError::Killed).
     ///
     /// # Examples
     ///
@@ -109,7 +111,8 @@ impl<R: 'static> Imap<R> {
             feeder: WaitList::new(),
         });
         let fed = Fed(Rc::clone(&shared));
-        let feeder = spawn(move || {
+        let feeders = Arc::clone(&pool.feeders);
+        let feeder = feeders.spawn(move || {
             let fed = fed;
             feed(&fed.0, &pool, input, maxsize.max(1) as u64, f);
         });
@@ -124,15 +127,15 @@ impl<R: 'static> Imap<R> {
         Some((number, members.get(&number)?.greenlet().clone()))
     }
 
-    /// Sees the end of the input, which may have been a panic.
-    fn end(&mut self) {
+    /// Sees the end of the input, which may have been a panic, or a kill of the whole pool: that is the last element.
+    fn end(&mut self) -> Option<JoinError> {
         if let Some(feeder) = &self.feeder {
             feeder.wait();
         }
-        match self.feeder.take().map(JoinHandle::join) {
-            Some(Err(JoinError::Panicked(payload))) => resume_unwind(payload),
-            Some(Err(err)) => panic!("the input of a pool's results has gone: {err}"),
-            Some(Ok(())) | None => {}
+        match self.feeder.take().map(JoinHandle::join)? {
+            Err(JoinError::Panicked(payload)) => resume_unwind(payload),
+            Err(err) => Some(err),
+            Ok(()) => None,
         }
     }
 }
@@ -188,8 +191,7 @@ impl<R: 'static> Iterator for Imap<R> {
             }
             let is_over = || shared.is_fed.get() && shared.members.borrow().is_empty();
             if is_over() {
-                self.end();
-                return None;
+                return self.end().map(Err);
             }
             let ready = || self.next_member().is_some() || is_over();
             shared.consumer.wait(Reason::new("the next result of a pool"), None, ready);

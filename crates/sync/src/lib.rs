@@ -14,6 +14,8 @@
 //!   taken keeps his place and is handed the next one, so nobody starves.
 //! * *Nothing is lost.* One who is killed or times out in the tick in which he was given something passes it on to the next.
 //! * Nothing is poisoned: a guard that a panic or a kill drops just unlocks.
+//! * *A thread that ends leaks its greenlets*, with what they hold: guards, and what one has just been handed that has not run again. Where such
+//!   things are shared between threads, call [`shutdown`](greenlet_hub::shutdown()) before a thread ends.
 
 #![deny(unsafe_code)]
 

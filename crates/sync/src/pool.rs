@@ -43,6 +43,8 @@ pub struct Pool {
     members: Arc<Group>,
     /// The greenlets that wait for a slot or a result in somebody else's place. They take no slot.
     helpers: Arc<Group>,
+    /// The greenlets that ask the inputs of [`Pool::imap`]. They end with the pool's members, and are not waited for.
+    pub(crate) feeders: Arc<Group>,
 }
 
 impl Pool {
@@ -59,6 +61,7 @@ impl Pool {
             slots: Arc::new(Semaphore::new(size)),
             members: Arc::new(Group::new()),
             helpers: Arc::new(Group::new()),
+            feeders: Arc::new(Group::new()),
         }
     }
 
@@ -346,6 +349,7 @@ impl Pool {
         loop {
             // First those who would fill the slots that become free.
             self.helpers.kill_nowait()?;
+            self.feeders.kill_nowait()?;
             if !self.members.kill_deadline(deadline)? || !self.helpers.kill_deadline(deadline)? {
                 return Ok(false);
             }
@@ -414,6 +418,8 @@ impl Pool {
     ///
     /// If the input does; otherwise as [`spawn`](Pool::spawn).
     ///
+    /// Called in a member of the pool, it calls `f` there and then, one after the other, as [`apply`](Pool::apply) does.
+    ///
     /// # Examples
     ///
     /// ```
@@ -431,6 +437,10 @@ impl Pool {
     where
         I::Item: 'static,
     {
+        if self.members.contains(current()) {
+            // As `apply`: a member that waits for room may be what fills the pool.
+            return input.into_iter().map(|item| call(|| f(item))).collect();
+        }
         let f = Rc::new(f);
         let mut members = Members(Vec::new());
         let mut input = input.into_iter();

@@ -419,3 +419,22 @@ fn a_pool_is_send_and_sync() {
     check::<AsyncResult<u32>>();
     assert_eq!(format!("{:?}", Pool::new(4)), "Pool { size: 4, len: 0, .. }");
 }
+
+#[test]
+fn a_map_within_a_member_of_a_full_pool_runs_inline() {
+    let pool = Pool::new(1);
+    let inner = pool.clone();
+    let sums = pool.apply(move || inner.map(1..=3, |n| n * n).into_iter().map(Result::unwrap).sum::<i32>());
+    assert_eq!(sums.unwrap(), 14);
+}
+
+#[test]
+fn a_kill_ends_an_imap_over_an_endless_input() {
+    let pool = Pool::new(2);
+    let mut results = pool.imap(0_u64.., usize::MAX, |n| n);
+    assert_eq!(results.next().unwrap().unwrap(), 0);
+    pool.kill().unwrap();
+    // Those that were made, and the kill at the end.
+    let rest: Vec<_> = results.collect();
+    assert!(matches!(rest.last(), Some(Err(JoinError::Killed))));
+}
