@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Barrier, Mutex};
+use std::sync::{Barrier, Mutex, mpsc};
 use std::thread::{self, panicking};
 
 use greenlet_core::{Coroutine, CoroutinePool, DEFAULT_STACK_SIZE, Resumed, Suspender, take_panic_count};
@@ -246,8 +246,16 @@ fn a_count_that_nobody_restores_is_gone() {
 
 #[test]
 fn a_thread_whose_count_fell_below_zero_gets_an_error_and_not_all_tokens_there_are() {
-    // std looks at a thread's count only while there is a panic anywhere in the process: here those of two tokens that nobody needs now.
-    while_unwinding(|| while_unwinding(|| take_panic_count().unwrap().restore()));
+    // std looks at a thread's count only while there is a panic anywhere in the process: here this one's.
+    let (end, ended) = mpsc::channel::<()>();
+    let (begin, begun) = mpsc::channel();
+    let panics = thread::spawn(move || {
+        while_unwinding(|| {
+            begin.send(()).unwrap();
+            ended.recv().unwrap_err();
+        });
+    });
+    begun.recv().unwrap();
     let thread = thread::spawn(|| {
         while_unwinding(|| drop(take_panic_count().unwrap()));
         // The unwind went on although its count was given up.
@@ -259,6 +267,8 @@ fn a_thread_whose_count_fell_below_zero_gets_an_error_and_not_all_tokens_there_a
     });
     thread.join().unwrap();
     thread::spawn(assert_that_nobody_panics).join().unwrap();
+    drop(end);
+    panics.join().unwrap();
 }
 
 /// Says how large the address space and the memory of the process are, in pages.
