@@ -3,10 +3,10 @@
 //! The files of the primitives, and those of the hub that they stand on, are the real ones. They are put into this crate
 //! instead of `greenlet-hub` and `greenlet-sync`, and find here under the same names what they use. Three modules are models:
 //!
-//! * [`waiter`]: the same waits, in the real wait word, but of greenlets that have a loom thread each instead of a stack. One that
+//! * `waiter`: the same waits, in the real wait word, but of greenlets that have a loom thread each instead of a stack. One that
 //!   has to wait blocks its thread until the word says that it is to be made ready.
-//! * [`greenlet`]: who waits, kills, joins. What `Block` keeps of those who wait for the end is copied from it.
-//! * [`select`]: the traits alone; the choice is the real one.
+//! * `greenlet`: who waits, kills, joins. What `Block` keeps of those who wait for the end is copied from it.
+//! * `select`: the traits alone; the choice is the real one.
 //!
 //! What starts greenlets (`Pool`, `Group`) is not here. A pool's slots are permits, and of those there are models.
 //!
