@@ -13,6 +13,7 @@ mod group;
 mod lock;
 mod once;
 mod pool;
+mod programs;
 mod queue;
 mod rlock;
 mod rwlock;
