@@ -19,3 +19,4 @@ mod rlock;
 mod rwlock;
 mod select;
 mod semaphore;
+mod stress;
