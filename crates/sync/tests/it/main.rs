@@ -10,6 +10,7 @@ mod condition;
 mod event;
 mod generator;
 mod group;
+mod home;
 mod lock;
 mod once;
 mod pool;

@@ -2,7 +2,6 @@
 //!
 //! Who makes no progress for long is reported with what everybody was doing last, instead of hanging for ever.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -550,54 +549,33 @@ fn an_event_wakes_all_each_time() {
 #[test]
 fn a_result_reaches_all_who_wait() {
     let watch = Watch::new("results");
+    // One sets the results one after the other, no more than a few ahead of the others, who get all of them.
+    const AHEAD: usize = 4;
     let rounds = OPERATIONS / WORKERS as u64;
-    // One sets the result of each round, all others get it and say so.
-    let current = Arc::new(Mutex::new((0_u64, AsyncResult::<u64, ()>::new())));
-    let acknowledged = Arc::new(Semaphore::new(0));
-    let over = Arc::new(AtomicBool::new(false));
+    let results: Arc<Vec<_>> = Arc::new((0..rounds).map(|_| AsyncResult::<u64, ()>::new()).collect());
+    let next = Arc::new(AtomicUsize::new(0));
+    let got = Semaphore::new(AHEAD * (WORKERS - 1));
     let killed = victims({
-        let (current, over) = (Arc::clone(&current), Arc::clone(&over));
+        let (results, next) = (Arc::clone(&results), Arc::clone(&next));
         move || {
-            if !over.load(Ordering::Acquire) {
-                let result = current.lock().unwrap().1.clone();
-                result.get().map_or((), drop);
+            if let Some(result) = results.get(next.load(Ordering::Relaxed) + 1) {
+                result.get().unwrap();
             }
         }
     });
-    everywhere(&watch, {
-        let current = Arc::clone(&current);
-        move |number, worker| {
-            let seen = Cell::new(0);
-            for round in 0..rounds {
-                if number == 0 {
-                    worker.does("sets");
-                    let next = AsyncResult::new();
-                    let before = std::mem::replace(&mut *current.lock().unwrap(), (round + 1, next));
-                    before.1.set(round);
-                    (1..WORKERS).for_each(|_| acknowledged.acquire().forget());
-                } else {
-                    worker.does("gets");
-                    let result = loop {
-                        let (number, result) = current.lock().unwrap().clone();
-                        if number == round {
-                            break Some(result);
-                        }
-                        if number > round {
-                            break None;
-                        }
-                        yield_now();
-                    };
-                    // Else it was set before we looked.
-                    if let Some(result) = result {
-                        assert_eq!(result.get(), Ok(round));
-                        seen.set(seen.get() + 1);
-                    }
-                    acknowledged.release();
-                }
+    everywhere(&watch, move |number, worker| {
+        for (round, result) in results.iter().enumerate() {
+            if number == 0 {
+                worker.does("sets");
+                (1..WORKERS).for_each(|_| got.acquire().forget());
+                next.store(round, Ordering::Relaxed);
+                result.set(round as u64);
+            } else {
+                worker.does("gets");
+                assert_eq!(result.get(), Ok(round as u64));
+                got.release();
             }
         }
     });
-    over.store(true, Ordering::Release);
-    current.lock().unwrap().1.set(0);
     drop(killed);
 }
