@@ -4,6 +4,7 @@ mod bad_clients;
 mod command_lines;
 mod descriptors;
 mod docs;
+mod matrix;
 mod panics;
 mod real_clients;
 mod support;
