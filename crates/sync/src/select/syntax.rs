@@ -147,7 +147,10 @@ macro_rules! __select {
     (@match $chosen:ident) => { match $chosen {} };
     (@match $chosen:ident { [$pattern:pat] $e:tt [$body:expr] } $($rest:tt)*) => {
         match $chosen {
-            $crate::select::Chosen::This($pattern) => $body,
+            // By itself, so that the compiler tells the user of what his pattern leaves out, and not of `Chosen`.
+            $crate::select::Chosen::This(value) => match value {
+                $pattern => $body,
+            },
             $crate::select::Chosen::Other(other) => $crate::__select!(@match other $($rest)*),
         }
     };
