@@ -26,7 +26,7 @@ const SHORT: Duration = Duration::from_millis(20);
 /// A time that does not.
 const LONG: Duration = Duration::from_secs(600);
 /// So long nothing takes, unless it hangs.
-const HANG: Duration = Duration::from_secs(10);
+const HANG: Duration = Duration::from_secs(30);
 
 fn rows() -> Vec<Call> {
     [hub::rows(), locks::rows(), queues::rows(), groups::rows(), net::rows()].concat()
@@ -192,12 +192,11 @@ fn it_refuses_to_wait_where_nobody_may_switch() {
 
 // ---- the columns of one tick: what is granted there is not lost ----
 
+/// What happens to the first of those who wait.
+type End = dyn Fn(&Rc<dyn Scene>, &JoinHandle<String>);
+
 /// Three wait; one thing comes in the tick in which `end` ends the first wait. It goes to the first or the second, and to nobody else.
-fn one_of_three(
-    call: &Call,
-    first: fn(&Rc<dyn Scene>) -> JoinHandle<String>,
-    end: &dyn Fn(&Rc<dyn Scene>, &JoinHandle<String>),
-) {
+fn one_of_three(call: &Call, first: fn(&Rc<dyn Scene>) -> JoinHandle<String>, end: &End) {
     let Some(gives) = call.gives.filter(|_| call.traits.is_for_one) else { return };
     let scene = call.scene();
     let first = first(&scene);

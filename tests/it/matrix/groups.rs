@@ -96,7 +96,7 @@ fn slow_actor() -> (Rc<Event>, Actor<Reply<u8>>) {
 
 pub(super) fn rows() -> Vec<Call> {
     vec![
-        row("Group::join", group, |it| done(it.members.join()))
+        row("Group::join", group, |it| done!(it.members.join()))
             .timed(|it, limit| done_or_not(it.members.join_timeout(limit)), "gave up")
             .ready(Busy::open, "done")
             .dies("the member is killed", Busy::kill, "done")
@@ -105,18 +105,18 @@ pub(super) fn rows() -> Vec<Call> {
             .timed(|it, limit| text(it.members.kill_timeout(limit)), "Ok(false)")
             .ready(Busy::open, "Ok(true)")
             .done(),
-        row("Pool::spawn", pool, |it| done(it.members.spawn(for_ever)))
+        row("Pool::spawn", pool, |it| done!(it.members.spawn(for_ever)))
             .timed(|it, limit| done_or_not(it.members.spawn_timeout(limit, for_ever).is_ok()), "gave up")
             .ready(Busy::open, "done")
             .dies("the member is killed", Busy::kill, "done")
             .for_one()
             .done(),
-        row("Pool::wait_available", pool, |it| done(it.members.wait_available()))
+        row("Pool::wait_available", pool, |it| done!(it.members.wait_available()))
             .timed(|it, limit| done_or_not(it.members.wait_available_timeout(limit)), "gave up")
             .ready(Busy::open, "done")
             .dies("the member is killed", Busy::kill, "done")
             .done(),
-        row("Pool::join", pool, |it| done(it.members.join()))
+        row("Pool::join", pool, |it| done!(it.members.join()))
             .timed(|it, limit| done_or_not(it.members.join_timeout(limit)), "gave up")
             .ready(Busy::open, "done")
             .dies("the member is killed", Busy::kill, "done")

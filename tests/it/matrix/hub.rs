@@ -105,9 +105,9 @@ impl Pair {
 
 pub(super) fn rows() -> Vec<Call> {
     vec![
-        row("sleep", || (), |()| done(sleep(LONG))).timed(|(), limit| done(sleep(limit)), "done").once().done(),
-        row("sleep_until", || (), |()| done(sleep_until(Instant::now() + LONG)))
-            .timed(|(), limit| done(sleep_until(Instant::now() + limit)), "done")
+        row("sleep", || (), |()| done!(sleep(LONG))).timed(|(), limit| done!(sleep(limit)), "done").once().done(),
+        row("sleep_until", || (), |()| done!(sleep_until(Instant::now() + LONG)))
+            .timed(|(), limit| done!(sleep_until(Instant::now() + limit)), "done")
             .once()
             .done(),
         row("JoinHandle::join", Waiting::new, |it| text(it.take().join()))
@@ -124,7 +124,7 @@ pub(super) fn rows() -> Vec<Call> {
             .ready(Waiting::open, "Ok(7)")
             .once()
             .done(),
-        row("Greenlet::wait", Waiting::new, |it| done(it.greenlet().wait()))
+        row("Greenlet::wait", Waiting::new, |it| done!(it.greenlet().wait()))
             .timed(|it, limit| done_or_not(it.greenlet().wait_timeout(limit)), "gave up")
             .ready(Waiting::open, "done")
             .dies("killed", Waiting::kill, "done")
@@ -140,22 +140,16 @@ pub(super) fn rows() -> Vec<Call> {
             .done(),
         row("wait", Waiting::new, |it| {
             let (greenlet, never) = (it.greenlet(), Event::new());
-            text(wait(&[&never, &greenlet, &*it.gate], Some(1), None))
+            text(wait(&[&never, &greenlet], Some(1), None))
         })
         .timed(
             |it, limit| {
                 let (greenlet, never) = (it.greenlet(), Event::new());
-                text(wait(&[&never, &greenlet, &*it.gate], Some(1), Some(limit)))
+                text(wait(&[&never, &greenlet], Some(1), Some(limit)))
             },
             "[]",
         )
-        .ready(
-            |it| {
-                it.open();
-                it.kill();
-            },
-            "[1]",
-        )
+        .ready(Waiting::open, "[1]")
         .dies("killed", Waiting::kill, "[1]")
         .done(),
         row("iwait", Waiting::new, |it| {
@@ -172,7 +166,7 @@ pub(super) fn rows() -> Vec<Call> {
         .ready(Waiting::open, "[0]")
         .dies("killed", Waiting::kill, "[0]")
         .done(),
-        row("scope", Event::new, |gate| done(scope(|s| drop(s.spawn(|| gate.wait())))))
+        row("scope", Event::new, |gate| done!(scope(|s| drop(s.spawn(|| gate.wait())))))
             .ready(Event::set, "done")
             .switches()
             .done(),
@@ -207,7 +201,7 @@ pub(super) fn rows() -> Vec<Call> {
         row(
             "WaitList::wait",
             || (WaitList::new(), Cell::new(false)),
-            |(list, open)| done(list.wait(Reason::new("a test"), None, || open.get())),
+            |(list, open)| done!(list.wait(Reason::new("a test"), None, || open.get())),
         )
         .timed(
             |(list, open), limit| {

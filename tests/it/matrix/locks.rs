@@ -130,7 +130,7 @@ impl Making {
 
 pub(super) fn rows() -> Vec<Call> {
     vec![
-        row("Event::wait", Event::new, |event| done(event.wait()))
+        row("Event::wait", Event::new, |event| done!(event.wait()))
             .timed(|event, limit| done_or_not(event.wait_timeout(limit)), "gave up")
             .ready(Event::set, "done")
             .done(),
@@ -159,7 +159,7 @@ pub(super) fn rows() -> Vec<Call> {
         .ready(|(gate, ..)| gate.set(), "Some(Ok(()))")
         .dies("killed", |(_, greenlet, _)| greenlet.kill_nowait().unwrap(), "Some(Err(\"killed\"))")
         .done(),
-        row("AsyncResult::wait", AsyncResult::<u8, ()>::new, |result| done(result.wait()))
+        row("AsyncResult::wait", AsyncResult::<u8, ()>::new, |result| done!(result.wait()))
             .timed(|result, limit| done_or_not(result.wait_timeout(limit)), "gave up")
             .ready(|result| result.set(7), "done")
             .dies("an error is set", |result| result.set_error(()), "done")
@@ -174,7 +174,7 @@ pub(super) fn rows() -> Vec<Call> {
             .ready(|semaphore| semaphore.release(), "kept")
             .for_one()
             .done(),
-        row("Semaphore::wait", || Semaphore::new(0), |semaphore| done(semaphore.wait()))
+        row("Semaphore::wait", || Semaphore::new(0), |semaphore| done!(semaphore.wait()))
             .timed(|semaphore, limit| done_or_not(semaphore.wait_timeout(limit)), "gave up")
             .ready(Semaphore::release, "done")
             .done(),
@@ -189,7 +189,7 @@ pub(super) fn rows() -> Vec<Call> {
             .ready(|semaphore| semaphore.release().unwrap(), "kept")
             .for_one()
             .done(),
-        row("BoundedSemaphore::wait", taken, |semaphore| done(semaphore.wait()))
+        row("BoundedSemaphore::wait", taken, |semaphore| done!(semaphore.wait()))
             .timed(|semaphore, limit| done_or_not(semaphore.wait_timeout(limit)), "gave up")
             .ready(|semaphore| semaphore.release().unwrap(), "done")
             .done(),
@@ -205,7 +205,7 @@ pub(super) fn rows() -> Vec<Call> {
             .dies("the holder is killed", Held::kill, "kept")
             .for_one()
             .done(),
-        row("RLock::acquire", held_rlock, |it| done(it.thing.acquire()))
+        row("RLock::acquire", held_rlock, |it| done!(it.thing.acquire()))
             .ready(Held::let_go, "done")
             .dies("the holder is killed", Held::kill, "done")
             .for_one()
@@ -227,9 +227,9 @@ pub(super) fn rows() -> Vec<Call> {
             .dies("the reader is killed", Held::kill, "kept")
             .for_one()
             .done(),
-        row("Condition::wait", Counted::default, |it| done(it.changed.wait(it.things.lock())))
+        row("Condition::wait", Counted::default, |it| done!(drop(it.changed.wait(it.things.lock()))))
             .timed(|it, limit| done_or_not(it.changed.wait_timeout(it.things.lock(), limit).1), "gave up")
-            .ready(|it| done_once(it.changed.notify_one()), "done")
+            .ready(|it| assert!(it.changed.notify_one()), "done")
             .never_ready_before()
             .for_one()
             .done(),
@@ -239,7 +239,7 @@ pub(super) fn rows() -> Vec<Call> {
             .for_one()
             .done(),
         row("Condition::wait that is to get the lock again", locked_condition, |it| {
-            done(it.thing.changed.wait(it.thing.things.lock()))
+            done!(drop(it.thing.changed.wait(it.thing.things.lock())))
         })
         .ready(
             |it| {
@@ -259,7 +259,7 @@ pub(super) fn rows() -> Vec<Call> {
         .never_ready_before()
         .once()
         .done(),
-        row("Barrier::wait", || Rc::new(Barrier::new(2)), |barrier| done(barrier.wait()))
+        row("Barrier::wait", || Rc::new(Barrier::new(2)), |barrier| done!(barrier.wait()))
             .timed(|barrier, limit| done_or_not(barrier.wait_timeout(limit).is_some()), "gave up")
             .ready(
                 |barrier| {
@@ -318,8 +318,4 @@ fn locked_condition() -> Held<Counted> {
 
 fn calling() -> Held<Once> {
     Held::by(|once, let_go| once.call_once(|| let_go.wait()))
-}
-
-fn done_once(notified: bool) {
-    let _ = notified;
 }

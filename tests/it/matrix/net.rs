@@ -36,17 +36,17 @@ impl<O, T> Pair<O, T> {
 fn tcp() -> Pair<TcpStream, net::TcpStream> {
     let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
     let theirs = net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    Pair::new((TcpStream::try_from(listener.accept().unwrap().0).unwrap(), theirs))
+    Pair::new((TcpStream::from(listener.accept().unwrap().0), theirs))
 }
 
 fn unix() -> Pair<UnixStream, unix::UnixStream> {
     let (ours, theirs) = unix::UnixStream::pair().unwrap();
-    Pair::new((UnixStream::try_from(ours).unwrap(), theirs))
+    Pair::new((UnixStream::from(ours), theirs))
 }
 
 fn datagrams() -> Pair<UnixDatagram, unix::UnixDatagram> {
     let (ours, theirs) = unix::UnixDatagram::pair().unwrap();
-    Pair::new((UnixDatagram::try_from(ours).unwrap(), theirs))
+    Pair::new((UnixDatagram::from(ours), theirs))
 }
 
 fn udp() -> Pair<UdpSocket, net::UdpSocket> {

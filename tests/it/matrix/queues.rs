@@ -62,7 +62,7 @@ macro_rules! queue_rows {
                     queue.put(1).unwrap();
                     queue
                 },
-                |queue| done(queue.join()),
+                |queue| done!(queue.join()),
             )
             .timed(|queue, limit| done_or_not(queue.join_timeout(limit)), "gave up")
             .ready(|queue| queue.task_done().unwrap(), "done")
@@ -125,7 +125,7 @@ fn channel_rows() -> [Call; 4] {
             .dies("shut down", shut_down, "Err(ShutDown(..))")
             .switches()
             .for_one()
-            .is_final()
+            .final_once_given()
             .done(),
         row("Channel::iter", new_channel, |channel| text(channel.iter().next()))
             .ready(offer, "Some(7)")

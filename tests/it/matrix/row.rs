@@ -4,14 +4,20 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+/// A call with a timeout of its own.
+type Timed<S> = fn(&S, Duration) -> String;
+
+/// What happens to a scene.
+type Act<S> = fn(&S);
+
 /// One waiting call: how it comes to wait, what ends the wait, and what it gives then.
 pub(crate) struct Row<S> {
     name: &'static str,
     make: fn() -> S,
     call: fn(&S) -> String,
-    timed: Option<(fn(&S, Duration) -> String, &'static str)>,
-    ready: Option<(fn(&S), &'static str)>,
-    deaths: Vec<(&'static str, fn(&S), &'static str)>,
+    timed: Option<(Timed<S>, &'static str)>,
+    ready: Option<(Act<S>, &'static str)>,
+    deaths: Vec<(&'static str, Act<S>, &'static str)>,
     traits: Traits,
 }
 
@@ -37,19 +43,19 @@ pub(crate) fn row<S: 'static>(name: &'static str, make: fn() -> S, call: fn(&S) 
 
 impl<S: 'static> Row<S> {
     /// Its form that takes a timeout, and what that gives when the time has passed.
-    pub(crate) fn timed(mut self, timed: fn(&S, Duration) -> String, gives: &'static str) -> Row<S> {
+    pub(crate) fn timed(mut self, timed: Timed<S>, gives: &'static str) -> Row<S> {
         self.timed = Some((timed, gives));
         self
     }
 
     /// What ends the wait, and what both forms give then. Does not switch.
-    pub(crate) fn ready(mut self, ready: fn(&S), gives: &'static str) -> Row<S> {
+    pub(crate) fn ready(mut self, ready: Act<S>, gives: &'static str) -> Row<S> {
         self.ready = Some((ready, gives));
         self
     }
 
     /// What is left of the scene when whoever would end the wait is gone, and what both forms give then.
-    pub(crate) fn dies(mut self, how: &'static str, die: fn(&S), gives: &'static str) -> Row<S> {
+    pub(crate) fn dies(mut self, how: &'static str, die: Act<S>, gives: &'static str) -> Row<S> {
         self.deaths.push((how, die, gives));
         self
     }
@@ -74,7 +80,7 @@ impl<S: 'static> Row<S> {
         self
     }
 
-    pub(crate) fn is_final(mut self) -> Row<S> {
+    pub(crate) fn final_once_given(mut self) -> Row<S> {
         self.traits.is_final = true;
         self
     }
@@ -154,9 +160,13 @@ impl<S: 'static> Scene for Bound<S> {
 }
 
 /// What a call gives that gives nothing of interest.
-pub(crate) fn done<T>(_: T) -> String {
-    "done".into()
+macro_rules! done {
+    ($call:expr) => {{
+        $call;
+        "done".to_owned()
+    }};
 }
+pub(crate) use done;
 
 /// The same, if it is there or true; else that it gave up.
 pub(crate) fn done_or_not(is_done: bool) -> String {

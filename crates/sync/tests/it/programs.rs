@@ -246,7 +246,7 @@ impl World {
                 assert_ne!(how, How::FarTimeout);
                 // What is free is promised to others, if it is.
                 drop(place);
-                assert!(queued.model.borrow().len() == Q::CAPACITY || queued.putters.borrow().len() > 0);
+                assert!(queued.model.borrow().len() == Q::CAPACITY || !queued.putters.borrow().is_empty());
             }
             Some(Err(err)) => panic!("{err}"),
             None => {}
@@ -271,7 +271,7 @@ impl World {
                 assert_ne!(how, How::ForEver);
                 assert_ne!(how, How::FarTimeout);
                 drop(place);
-                assert!(queued.model.borrow().is_empty() || queued.getters.borrow().len() > 0);
+                assert!(queued.model.borrow().is_empty() || !queued.getters.borrow().is_empty());
             }
             None => {}
         }
