@@ -25,10 +25,7 @@ impl Hub {
     /// Begins a wait of what runs now.
     #[inline(always)]
     pub(crate) fn begin_wait(&self, reason: Reason) -> Timed {
-        // Here rather than when it sleeps: nobody has been told of the wait yet, so nothing can be lost.
-        if self.switching.get() == Switching::Panics {
-            no_switch_here(reason);
-        }
+        // Where it must not sleep this is no place to panic: waits are begun under locks, and the panic hook is a user's code.
         let block = self.current();
         block.local().reason.set(reason);
         Timed { block, number: block.word.begin() }
@@ -40,7 +37,7 @@ impl Hub {
         let block = self.current();
         let switching = self.switching.get();
         if switching == Switching::Panics {
-            no_switch_here(block.local().reason.get());
+            return self.over_before(block, number);
         }
         let deaf = switching != Switching::Allowed || block.is_deaf();
         if !deaf && block.word.is_interrupted() {
@@ -79,6 +76,13 @@ impl Hub {
             self.ready.push(block);
             self.switch(block);
         }
+        self.over_before(block, number)
+    }
+
+    /// As above, where nothing may switch: `raise` then panics.
+    #[cold]
+    #[inline(never)]
+    fn over_before(&self, block: HubRef, number: u64) -> Outcome {
         // If the wait has been ended already, its notification is for another.
         let notified = !block.word.cancel(number) && block.word.state(number) == State::Notified;
         Outcome::Interrupted(Interrupted::new(notified))
@@ -142,6 +146,9 @@ impl Hub {
     /// Unwinds what runs now, with what it was interrupted by.
     #[cold]
     pub(crate) fn raise(&self) -> ! {
+        if self.switching.get() == Switching::Panics {
+            no_switch_here(self.current().local().reason.get());
+        }
         if let Some(report) = self.take_deadlock() {
             panic!("{report}");
         }

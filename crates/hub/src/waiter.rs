@@ -106,7 +106,8 @@ impl Interrupted {
     ///
     /// # Panics
     ///
-    /// Always: that is what it is for. The panic hook is not called. A deadlock is raised as an ordinary panic.
+    /// Always: that is what it is for. The panic hook is not called; but a deadlock, and a wait inside [`no_switch`](crate::no_switch()), are
+    /// ordinary panics.
     pub fn raise(self) -> ! {
         Hub::here().raise()
     }
@@ -141,9 +142,7 @@ impl Wait {
     ///
     /// A greenlet has one wait at a time: any other wait that it begins, by whatever call, ends this one.
     ///
-    /// # Panics
-    ///
-    /// Inside [`no_switch`](crate::no_switch()).
+    /// This may be called with a [`ShortLock`](crate::ShortLock) held: it does not panic, nor run anybody's code.
     #[inline]
     pub fn begin(reason: Reason) -> Wait {
         let hub = Hub::here();
@@ -167,11 +166,13 @@ impl Wait {
 
     /// Waits until the wait is notified, the deadline has come, or the greenlet is interrupted.
     ///
-    /// A deadline in the past ends the wait at the hub's next look at its timers, after descriptors.
+    /// A deadline in the past ends the wait at the hub's next look at its timers, after descriptors. Inside
+    /// [`no_switch`](crate::no_switch()) the greenlet is as good as interrupted, so that what it was granted meanwhile is passed on
+    /// before [`raise`](Interrupted::raise) panics.
     ///
     /// # Panics
     ///
-    /// Inside [`no_switch`](crate::no_switch()); if the wait is another greenlet's, or the greenlet has begun another since.
+    /// If the wait is another greenlet's, or the greenlet has begun another since.
     // Always inlined: a frame between the caller and the switch costs more than the switch. See ARCHITECTURE.md.
     #[inline(always)]
     pub fn until(self, deadline: Option<Instant>) -> Outcome {

@@ -27,7 +27,7 @@ fn all_waits_panic() {
     assert!(panics(|| other.wait()).contains("the end of greenlet"));
     assert!(panics(|| _ = other.wait_timeout(Duration::ZERO)).contains("the end of greenlet"));
     assert!(panics(|| _ = list.wait(Reason::new("a word"), None, || false)).contains("a word"));
-    assert!(panics(|| _ = Wait::begin(Reason::with_number("number", 7)).until(None)).contains("number 7"));
+    assert!(panics(|| _ = Wait::begin(Reason::with_number("number", 7)).notified(None)).contains("number 7"));
     assert!(panics(|| wait_readable(&stream).unwrap()).contains("descriptor"));
     assert!(panics(|| drop(io.read_with(None, |mut stream| stream.read(&mut [0])))).contains("descriptor"));
     // The panics have left nothing behind: all of it works afterwards.

@@ -21,6 +21,8 @@
 /// * Only what is chosen is taken. What was notified and not chosen passes that on, so nothing is lost; what an arm was given, such
 ///   as the item to put, is dropped.
 /// * It is fair: of several that are ready, each has the same chance. A `sleep` too: who wants data first looks for it first.
+/// * One who selects waits in line with the others, but nothing is kept for him: what was taken by somebody else before he runs is gone,
+///   however often that happens. A plain `get`, `acquire` or `lock` is passed over once at the most.
 /// * The bodies are plain code of the function around it: `break`, `continue`, `return` and `?` work, and they may wait.
 ///   What was waited for is let go of before them.
 /// * Patterns have to match whatever comes.

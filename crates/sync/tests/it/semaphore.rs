@@ -1,6 +1,7 @@
 //! Semaphores: who gets which permit, and that none is lost.
 
 use std::cell::{Cell, RefCell};
+use std::panic::catch_unwind;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -395,6 +396,25 @@ fn a_bounded_semaphore_refuses_what_it_never_gave() {
 #[should_panic = "a wait inside no_switch"]
 fn waiting_inside_no_switch_panics() {
     no_switch(|| Semaphore::new(0).acquire().forget());
+}
+
+#[test]
+fn the_panic_hook_may_look_at_what_could_not_be_waited_for() {
+    thread_local! {
+        static LOOKED_AT: Cell<Option<&'static Semaphore>> = const { Cell::new(None) };
+    }
+
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| match LOOKED_AT.get() {
+        Some(semaphore) => semaphore.release(),
+        None => hook(info),
+    }));
+    static SEMAPHORE: Semaphore = Semaphore::new(0);
+    LOOKED_AT.set(Some(&SEMAPHORE));
+    let panicked = catch_unwind(|| no_switch(|| SEMAPHORE.acquire().forget())).is_err();
+    LOOKED_AT.set(None);
+    assert!(panicked);
+    assert_eq!(SEMAPHORE.available(), 1);
 }
 
 #[test]
