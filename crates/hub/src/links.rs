@@ -73,7 +73,7 @@ impl Greenlet {
         hub.links.borrow_mut().insert(number, link);
         let entry = LinkEntry { shared: hub.shared(), hub: hub.id(), number };
         if !linked.add_link(entry) {
-            hub.run_link(number, false);
+            hub.run_links_on(linked);
         }
         LinkId { number, marker: PhantomData }
     }
@@ -162,6 +162,17 @@ impl Hub {
         }
         // Nobody takes its result.
         drop(greenlet);
+    }
+
+    /// Starts the greenlets of all links to one that has ended, in the order in which they were made: of one that ended on another hub
+    /// just now the news may still be on its way for the earlier ones.
+    fn run_links_on(&self, linked: &BlockRef) {
+        let mut numbers: Vec<u64> =
+            self.links.borrow().iter().filter(|(_, link)| link.linked == *linked).map(|(number, _)| *number).collect();
+        numbers.sort_unstable();
+        for number in numbers {
+            self.run_link(number, false);
+        }
     }
 
     /// Whether a link that was made here is still to be told of that greenlet's end.
