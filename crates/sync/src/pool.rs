@@ -414,13 +414,6 @@ impl Pool {
     /// The input is asked for the next when there is room for it. If the caller is interrupted, or the input panics, the
     /// members are killed. For an input without end there is [`imap`](Pool::imap).
     ///
-    /// Other than with [`apply`](Pool::apply), a member that calls this waits for room as everybody does: where all slots belong to such
-    /// members, none of them goes on.
-    ///
-    /// # Panics
-    ///
-    /// If the input does; otherwise as [`spawn`](Pool::spawn).
-    ///
     /// Called in a member of the pool, it calls `f` there and then, one after the other, as [`apply`](Pool::apply) does.
     ///
     /// # Examples
