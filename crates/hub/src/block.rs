@@ -606,18 +606,21 @@ impl HubRef {
         unsafe { &(*self.0.as_ptr()).local }
     }
 
-    /// Brings the hot part of the block near, without waiting for it.
-    #[inline]
-    pub(crate) fn prefetch(self) {
-        greenlet_core::prefetch(self.0.as_ptr().cast());
-    }
-
     /// Brings its stack near; see [`Coroutine::prefetch`].
     #[inline]
     pub(crate) fn prefetch_stack(self) {
         // SAFETY: read on the hub's thread, in the loop: it does not run.
         if let Some(coroutine) = unsafe { &*self.local().coroutine.get() } {
             coroutine.prefetch(self.local().resume_point.get());
+        }
+    }
+
+    /// Brings what of its stack a resume touches near; see [`Coroutine::prefetch_sparingly`].
+    #[inline]
+    pub(crate) fn prefetch_stack_sparingly(self) {
+        // SAFETY: as in `prefetch_stack`.
+        if let Some(coroutine) = unsafe { &*self.local().coroutine.get() } {
+            coroutine.prefetch_sparingly(self.local().resume_point.get());
         }
     }
 

@@ -62,6 +62,8 @@ const RUNS_PER_LOOK: u32 = 61;
 const FIRES_PER_LOOK: u32 = 61;
 /// So many I/O calls that need not wait before one yields.
 pub(crate) const BUDGET: u32 = 128;
+/// So many of a crowd are brought near together.
+const CROWD_BATCH: usize = 4;
 /// If more are woken at once, they are not in the caches when it is their turn.
 const CROWD: usize = 1024;
 /// So many idle coroutines keep their stacks' memory.
@@ -264,7 +266,9 @@ impl Hub {
         let left = self.crowd.get().checked_sub(1)?;
         let runs = self.crowd_runs.get().checked_sub(1)?;
         let next = self.ready.pop()?;
-        self.ready.prefetch_far();
+        if left.is_multiple_of(CROWD_BATCH) {
+            self.ready.prefetch_batch(CROWD_BATCH);
+        }
         self.crowd.set(left);
         self.crowd_runs.set(runs);
         self.runs.set(0);

@@ -44,15 +44,13 @@ impl RunQueue {
         }
     }
 
-    /// As [`prefetch`](RunQueue::prefetch), where not even the blocks are near: that of the one after the next is brought as well, since the
-    /// next time it tells where its stack is.
-    #[inline]
-    pub(crate) fn prefetch_far(&self) {
-        if let Some(next) = self.head.get() {
-            next.prefetch_stack();
-            if let Some(after) = next.local().next.get() {
-                after.prefetch();
-            }
+    /// Has the stacks of the next few come near at once: a page walk for each, and the processor does several at a time.
+    pub(crate) fn prefetch_batch(&self, count: usize) {
+        let mut next = self.head.get();
+        for _ in 0..count {
+            let Some(greenlet) = next else { return };
+            greenlet.prefetch_stack_sparingly();
+            next = greenlet.local().next.get();
         }
     }
 

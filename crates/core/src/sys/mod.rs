@@ -17,7 +17,7 @@ pub(crate) use platform::{install_guard_markers, minimum_signal_stack, set_errno
 
 /// Asks the processor to bring a cache line near, without waiting for it. Any address will do.
 #[inline(always)]
-pub fn prefetch(address: *const u8) {
+pub(crate) fn prefetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch faults at no address and changes nothing but the cache.
     unsafe {
