@@ -6,10 +6,10 @@ pub(crate) struct Parked;
 
 impl Parked {
     pub(crate) fn new(_: impl FnOnce() + 'static) -> Parked {
-        unimplemented!("there is no run queue")
+        unreachable!("the models have no run queue, and wait for several things by `wait_until_any` alone")
     }
 
     pub(crate) fn waiter(&self) -> Waiter {
-        unimplemented!("there is no run queue")
+        unreachable!("the models have no run queue, and wait for several things by `wait_until_any` alone")
     }
 }
