@@ -31,13 +31,14 @@ use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 use greenlet_core::{Coroutine, Suspender};
 
 use crate::atomics::{AtomicUsize, count_down, count_up};
 use crate::extras::Extras;
 use crate::greenlet::JoinError;
+use crate::hub::{Hub, next_id};
 use crate::interrupt::Interrupt;
 use crate::links::LinkEntry;
 use crate::memory::{self, BlockMemory};
@@ -75,11 +76,12 @@ pub(crate) struct Block {
     references: AtomicUsize,
     pub(crate) word: WaitWord,
     flags: AtomicU32,
-    /// The number of its hub: `shared` may be another's by the time that this one has ended.
-    pub(crate) hub: u32,
+    /// The number of its hub, 0 before it has one: `shared` may be another's by the time that this one has ended.
+    hub: AtomicU32,
     local: Local,
     pub(crate) id: u64,
-    pub(crate) shared: &'static Shared,
+    /// Null before it has a hub.
+    shared: AtomicPtr<Shared>,
     vtable: &'static VTable,
     pub(crate) spawned_at: &'static Location<'static>,
     /// What a `Builder` was told; most greenlets have none.
@@ -319,12 +321,12 @@ impl Block {
         self.local.shields.set(1);
     }
 
-    /// A new block with two counts: the hub's and the caller's.
+    /// A new block with two counts: the hub's and the caller's. `home`: its hub, if that is known already.
     #[inline]
     pub(crate) fn allocate<F: FnOnce() -> T, T>(
         closure: F,
         memory: &BlockMemory,
-        shared: &'static Shared,
+        home: Option<&'static Shared>,
         id: u64,
         spawned_at: &'static Location<'static>,
         options: Option<Box<Options>>,
@@ -336,8 +338,8 @@ impl Block {
                 word: WaitWord::new(),
                 flags: AtomicU32::new(0),
                 started: AtomicBool::new(false),
-                shared,
-                hub: shared.id(),
+                shared: AtomicPtr::new(home.map_or(ptr::null_mut(), |home| ptr::from_ref(home).cast_mut())),
+                hub: AtomicU32::new(home.map_or(0, Shared::id)),
                 local: Local::new(),
                 vtable: Job::<F, T>::VTABLE,
                 id,
@@ -350,6 +352,25 @@ impl Block {
         // SAFETY: there is room for it, and it is ours.
         unsafe { place.write(job) };
         BlockRef(place.cast())
+    }
+
+    /// The number of its hub; 0 as long as none has taken it.
+    #[inline]
+    pub(crate) fn hub(&self) -> u32 {
+        // Whoever has to find it here was told of something that its greenlet did, hence after it was set.
+        self.hub.load(Ordering::Relaxed)
+    }
+
+    /// Where its hub is left messages, if it has one.
+    pub(crate) fn shared(&self) -> Option<&'static Shared> {
+        let shared = self.shared.load(Ordering::Relaxed);
+        // SAFETY: null, or what `allocate` and `adopt` were given, which lives for ever.
+        unsafe { shared.as_ref() }
+    }
+
+    /// Wakes the async task whose wait was ended while it slept.
+    pub(crate) fn wake_task(&self) {
+        unreachable!("only the block of an async task has no hub and waits");
     }
 
     pub(crate) fn name(&self) -> Option<&str> {
@@ -564,6 +585,55 @@ impl Drop for BlockRef {
     #[inline]
     fn drop(&mut self) {
         release(self.0);
+    }
+}
+
+/// A job that no hub has yet, with the count that will be the hub's. Its closure, its result and what it has inherited are `Send`.
+///
+/// If it is dropped, because no hub will ever run it, its joiners are told so.
+pub(crate) struct Stray(BlockRef);
+
+impl Stray {
+    /// The job's two counts: its hub's, whichever that will be, and the caller's.
+    ///
+    /// On whichever thread, whether it has a hub or not.
+    pub(crate) fn new<T: Send + 'static>(
+        closure: impl FnOnce() -> T + Send + 'static,
+        spawned_at: &'static Location<'static>,
+        options: Option<Box<Options>>,
+    ) -> (Stray, BlockRef) {
+        let block = match Hub::try_here() {
+            Some(hub) => {
+                let block = Block::allocate(closure, &hub.memory, None, hub.next_id(), spawned_at, options);
+                if let Some(extras) = hub.current().local().extras.get() {
+                    // Nobody else has the block yet.
+                    extras.bequeath(block.hub_ref());
+                }
+                block
+            }
+            None => Block::allocate(closure, &BlockMemory::default(), None, next_id(), spawned_at, options),
+        };
+        (Stray(BlockRef(block.0)), block)
+    }
+
+    /// Makes it a job of this thread's hub.
+    pub(crate) fn adopt(self, hub: &Hub) -> HubRef {
+        let this = ManuallyDrop::new(self);
+        let shared = hub.shared();
+        this.0.shared.store(ptr::from_ref(shared).cast_mut(), Ordering::Relaxed);
+        this.0.hub.store(hub.id(), Ordering::Relaxed);
+        // The count goes with it.
+        this.0.hub_ref()
+    }
+}
+
+impl Drop for Stray {
+    fn drop(&mut self) {
+        // Nobody else touches the hub's part of a job that has no hub, nor ever will. The count is given back by the field.
+        let job = self.0.hub_ref();
+        job.refuse(JoinError::HubEnded);
+        job.word.close();
+        job.notify_joiners();
     }
 }
 

@@ -45,12 +45,17 @@ impl Hub {
         unsafe { &*hub }
     }
 
+    /// This thread's hub, if it has one. As [`here`](Hub::here).
+    #[inline(always)]
+    pub(crate) fn try_here<'a>() -> Option<&'a Hub> {
+        // SAFETY: as in `here`, if it is not null.
+        unsafe { HUB.get().as_ref() }
+    }
+
     /// Calls `f` with this thread's hub, if it has one.
     #[inline(always)]
     pub(crate) fn try_with<R>(f: impl FnOnce(&Hub) -> R) -> Option<R> {
-        let hub = HUB.get();
-        // SAFETY: as in `with`, if it is not null.
-        (!hub.is_null()).then(|| f(unsafe { &*hub }))
+        Hub::try_here().map(f)
     }
 }
 

@@ -81,7 +81,7 @@ unsafe fn spawn_any<T>(options: Option<Box<Options>>, start: Option<Instant>, f:
     let spawned_at = Location::caller();
     let block = {
         let hub = Hub::here();
-        let block = Block::allocate(f, &hub.memory, hub.shared(), hub.next_id(), spawned_at, options);
+        let block = Block::allocate(f, &hub.memory, Some(hub.shared()), hub.next_id(), spawned_at, options);
         if let Some(extras) = hub.current().local().extras.get() {
             extras.bequeath(block.hub_ref());
         }
@@ -236,7 +236,7 @@ impl Greenlet {
     #[cold]
     fn see_links(&self) {
         let hub = Hub::here();
-        while self.block.hub != hub.id() && hub.switching_allowed() && hub.has_link_on(&self.block) {
+        while self.block.hub() != hub.id() && hub.switching_allowed() && hub.has_link_on(&self.block) {
             hub.yield_now();
         }
     }

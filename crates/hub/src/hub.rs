@@ -135,7 +135,7 @@ impl Hub {
         let options = Options { name: thread.name().map(str::to_owned), stack_size: None };
         let here = Location::caller();
         let memory = BlockMemory::default();
-        let main = Block::allocate(|| (), &memory, shared, next_ids().0, here, Some(Box::new(options)));
+        let main = Block::allocate(|| (), &memory, Some(shared), next_ids().0, here, Some(Box::new(options)));
         main.set_main();
         Hub {
             current: Cell::new(main.hub_ref()),
@@ -418,8 +418,8 @@ impl Hub {
             self.hopeless_looks.set(0);
             self.hopeless_look_at.set(None);
             match message {
-                Message::Wake(block) if block.hub == self.id => self.ready.push(block.hub_ref()),
-                Message::Kill(block) if block.hub == self.id => self.start_now(block.hub_ref()),
+                Message::Wake(block) if block.hub() == self.id => self.ready.push(block.hub_ref()),
+                Message::Kill(block) if block.hub() == self.id => self.start_now(block.hub_ref()),
                 Message::Link { hub, number } if hub == self.id => self.run_link(number, true),
                 Message::Forget { hub, slot, generation } if hub == self.id => self.forget_slot(slot, generation),
                 Message::Deadlock { hub } if hub == self.id => self.end_by_deadlock(),
@@ -644,11 +644,18 @@ pub(crate) fn deadline_after(timeout: Duration) -> Instant {
     now.checked_add(timeout.min(far_away())).unwrap_or(now)
 }
 
+/// The first identifier that nobody has drawn.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
 /// A range of fresh identifiers, so that most spawns touch nothing shared.
 fn next_ids() -> (u64, u64) {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let start = NEXT.fetch_add(1024, Ordering::Relaxed);
+    let start = NEXT_ID.fetch_add(1024, Ordering::Relaxed);
     (start, start + 1024)
+}
+
+/// One identifier, for a thread that has no hub.
+pub(crate) fn next_id() -> u64 {
+    NEXT_ID.fetch_add(1, Ordering::Relaxed)
 }
 
 /// One more while it lives.

@@ -127,7 +127,7 @@ impl HubRef {
         let extras = self.local().extras();
         extras.raised.set(true);
         resume_unwind(Box::new(match extras.expired.get() {
-            number if number != 0 && !self.is_killed() => Interrupt::Scope { hub: self.hub, number },
+            number if number != 0 && !self.is_killed() => Interrupt::Scope { hub: self.hub(), number },
             _ => Interrupt::Kill,
         }))
     }

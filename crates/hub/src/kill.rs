@@ -81,14 +81,17 @@ impl Greenlet {
         } else if !block.is_started() {
             // One that is to start later is not waited for that long.
             let own = Hub::try_with(|hub| {
-                let own = hub.id() == block.hub;
+                let own = hub.id() == block.hub();
                 if own {
                     hub.start_now(block.hub_ref());
                 }
                 own
             });
-            if own != Some(true) {
-                block.shared.send(Message::Kill(block.clone()));
+            // One that no hub has taken yet sees it when it is to run.
+            if own != Some(true)
+                && let Some(shared) = block.shared()
+            {
+                shared.send(Message::Kill(block.clone()));
             }
         }
         Ok(())

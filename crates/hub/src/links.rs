@@ -153,7 +153,7 @@ impl Hub {
         let Some(link) = self.links.borrow_mut().remove(&number) else { return };
         let Link { linked, function, linked_at } = link;
         let run = move || function(&Greenlet::from_block(linked));
-        let greenlet = Block::allocate(run, &self.memory, self.shared(), self.next_id(), linked_at, None);
+        let greenlet = Block::allocate(run, &self.memory, Some(self.shared()), self.next_id(), linked_at, None);
         greenlet.set_link();
         if urgent {
             self.urgent.push(greenlet.hub_ref())

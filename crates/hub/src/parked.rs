@@ -23,7 +23,7 @@ pub(crate) struct Parked {
 impl Parked {
     pub(crate) fn new(job: impl FnOnce() + 'static) -> Parked {
         let hub = Hub::here();
-        let block = Block::allocate(job, &hub.memory, hub.shared(), hub.next_id(), Location::caller(), None);
+        let block = Block::allocate(job, &hub.memory, Some(hub.shared()), hub.next_id(), Location::caller(), None);
         // As if it slept in a wait: whoever ends that pushes it into the run queue, which starts it.
         let number = block.word.begin();
         block.word.suspend(number, true);

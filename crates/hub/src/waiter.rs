@@ -280,7 +280,7 @@ impl Waiter {
     }
 
     pub(crate) fn is_of(&self, hub: &Hub) -> bool {
-        self.block.hub == hub.id()
+        self.block.hub() == hub.id()
     }
 
     pub(crate) fn end(&self, state: State) -> bool {
@@ -340,15 +340,23 @@ impl fmt::Debug for Claim {
 #[inline]
 pub(crate) fn wake(block: BlockRef) {
     let own = Hub::try_with(|hub| {
-        let own = hub.id() == block.hub;
+        let own = hub.id() == block.hub();
         if own {
             hub.push_ready(block.hub_ref());
         }
         own
     });
     if own != Some(true) {
-        let shared = block.shared;
-        shared.send(crate::shared::Message::Wake(block));
+        wake_elsewhere(block);
+    }
+}
+
+#[inline(never)]
+fn wake_elsewhere(block: BlockRef) {
+    match block.shared() {
+        Some(shared) => shared.send(crate::shared::Message::Wake(block)),
+        // It belongs to no hub, but to an async task.
+        None => block.wake_task(),
     }
 }
 
