@@ -6,6 +6,9 @@
 //! that says who waits for what. If there is one, nothing is raised, for it may yet wake somebody: after ten
 //! seconds one line, once a process, says that only it can.
 //!
+//! The hubs of a pool have no main greenlet that could be told; they only serve. So they are asked first who waits on them, and the main
+//! greenlets are told that as well.
+//!
 //! Where the main greenlet cannot be unwound, since it is a wait in the panic hook that nothing can end, the report is printed and the
 //! process aborted.
 //!
@@ -16,7 +19,9 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::greenlet::Greenlet;
@@ -36,15 +41,46 @@ pub(crate) fn check(hub: &Hub, looks: u32) {
     let hubs = all_hubs();
     let before = sleeps(&hubs.alive);
     let threads = count_threads();
-    if before.is_some() && threads == Some(hubs.alive.len()) && before == sleeps(&hubs.alive) {
-        for hub in &hubs.alive {
-            hub.send(Message::Deadlock { hub: hub.id() });
+    let is_for_good = before.is_some() && before == sleeps(&hubs.alive);
+    if is_for_good && threads == Some(hubs.alive.len()) {
+        let serves = |hub: &&Shared| hub.serves.load(Ordering::Relaxed);
+        let (serving, others): (Vec<&'static Shared>, Vec<_>) = hubs.alive.iter().copied().partition(serves);
+        let mains = others.into_iter().map(|hub| (hub, hub.id())).collect();
+        let report = Arc::new(Report { lists: Mutex::new((String::new(), LISTED)), mains });
+        for hub in serving {
+            hub.send(Message::List { hub: hub.id(), report: Arc::clone(&report) });
         }
         return;
     }
     drop(hubs);
-    if looks == LOOKS {
+    if looks == LOOKS && is_for_good {
         say_once(hub);
+    }
+}
+
+/// What the pools' hubs say; the last to let go of it tells the main greenlets.
+pub(crate) struct Report {
+    /// And how many greenlets may still be listed.
+    lists: Mutex<(String, usize)>,
+    mains: Vec<(&'static Shared, u32)>,
+}
+
+impl Report {
+    /// Adds who waits on this hub, which serves a pool.
+    pub(crate) fn list(&self, hub: &Hub) {
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let (text, left) = &mut *lists;
+        *left = list(hub, *left, text);
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        let (text, _) = self.lists.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let others: Arc<str> = mem::take(text).into();
+        for (shared, hub) in &self.mains {
+            shared.send(Message::Deadlock { hub: *hub, others: Arc::clone(&others) });
+        }
     }
 }
 
@@ -57,11 +93,11 @@ fn sleeps(hubs: &[&'static Shared]) -> Option<Vec<u64>> {
     hubs.iter().map(sleep).collect()
 }
 
-/// What the main greenlet of this hub raises.
-pub(crate) fn report(hub: &Hub) -> String {
+/// What the main greenlet of this hub raises; `others`: who waits on the hubs of pools.
+pub(crate) fn report(hub: &Hub, others: &str) -> String {
     let mut report = String::from("deadlock: nothing can wake any hub of this process\n");
-    list(hub, &mut report);
-    report
+    list(hub, LISTED, &mut report);
+    report + others
 }
 
 /// Ends the process with the report.
@@ -77,16 +113,22 @@ fn say_once(hub: &Hub) {
             "greenlet: for {} s nothing of this hub could run, and only a thread that is not a hub can end that\n",
             (LOOK_INTERVAL * LOOKS).as_secs()
         );
-        list(hub, &mut text);
+        list(hub, LISTED, &mut text);
         // Whether stderr can be written to is not this hub's concern.
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
 }
 
-fn list(hub: &Hub, out: &mut String) {
+/// Lists who waits on a hub, at the most `most` greenlets; how many more might be listed.
+fn list(hub: &Hub, most: usize, out: &mut String) -> usize {
     let thread = std::thread::current();
     let main = hub.main();
-    if main.word.open_number().is_some() {
+    let waiting = hub.waiting();
+    if hub.member().is_some() {
+        if !waiting.is_empty() {
+            let _ = writeln!(out, "  on thread '{}', which serves a pool:", thread.name().unwrap_or("?"));
+        }
+    } else if main.word.open_number().is_some() {
         let _ = writeln!(
             out,
             "  the main greenlet of thread '{}' waits for {}",
@@ -94,11 +136,11 @@ fn list(hub: &Hub, out: &mut String) {
             main.hub_ref().local().reason.get()
         );
     }
-    let waiting = hub.waiting();
-    for greenlet in waiting.iter().take(LISTED) {
+    for greenlet in waiting.iter().take(most) {
         let _ = writeln!(out, "  {} waits for {}", Greenlet::label(greenlet), greenlet.local().reason.get());
     }
-    if let Some(more @ 1..) = waiting.len().checked_sub(LISTED) {
+    if let Some(more @ 1..) = waiting.len().checked_sub(most) {
         let _ = writeln!(out, "  and {more} more");
     }
+    most.saturating_sub(waiting.len())
 }

@@ -11,7 +11,9 @@ use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
 
 use crate::block::{Block, BlockRef, Options};
+use crate::handle::Handle;
 use crate::hub::{Hub, deadline_after};
+use crate::hub_pool::HubPool;
 use crate::waiter::{Reason, Timed};
 
 /// Spawns a greenlet on this thread's hub. Never switches.
@@ -348,6 +350,14 @@ impl<T> JoinHandle<T> {
         &self.greenlet
     }
 
+    /// The handle of a job that another hub is to run.
+    pub(crate) fn of_stray(block: BlockRef) -> JoinHandle<T>
+    where
+        T: Send,
+    {
+        JoinHandle { greenlet: Greenlet { block }, marker: PhantomData }
+    }
+
     fn take(self) -> Result<T, JoinError> {
         let this = ManuallyDrop::new(self);
         // SAFETY: `this` is not dropped, so the greenlet is moved out of it once.
@@ -476,5 +486,35 @@ impl Builder {
     #[track_caller]
     pub fn spawn_later<T: 'static>(self, delay: Duration, f: impl FnOnce() -> T + 'static) -> JoinHandle<T> {
         spawn_with(Some(Box::new(self.options)), Some(deadline_after(delay)), f)
+    }
+
+    /// Spawns the greenlet on another thread's hub. Never switches. See [`Handle::spawn`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use greenlet_hub::{Builder, Handle};
+    ///
+    /// let worker = Builder::new().name("worker").spawn_on(&Handle::current(), || 7);
+    /// assert_eq!(worker.join().unwrap(), 7);
+    /// ```
+    #[track_caller]
+    pub fn spawn_on<T: Send + 'static>(self, hub: &Handle, f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        hub.spawn_at(Location::caller(), Some(Box::new(self.options)), f)
+    }
+
+    /// Spawns the greenlet on whichever hub of the pool is free. Never switches. See [`HubPool::spawn`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use greenlet_hub::{Builder, HubPool};
+    ///
+    /// let worker = Builder::new().name("worker").spawn_in(HubPool::global(), || 7);
+    /// assert_eq!(worker.join().unwrap(), 7);
+    /// ```
+    #[track_caller]
+    pub fn spawn_in<T: Send + 'static>(self, pool: &HubPool, f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        pool.spawn_with(Some(Box::new(self.options)), f)
     }
 }

@@ -41,9 +41,10 @@ use std::time::{Duration, Instant};
 use greenlet_core::overflow::AltStack;
 use greenlet_core::{CoroutinePool, DEFAULT_STACK_SIZE, Resumed, Suspender, TRIM_BATCH};
 
-use crate::block::{Block, BlockRef, HubRef, Local, Options};
+use crate::block::{Block, BlockRef, HubRef, Local, Options, Stray};
 use crate::deadlock;
 use crate::greenlet::JoinError;
+use crate::hub_pool::Member;
 use crate::links::Links;
 use crate::memory::BlockMemory;
 use crate::poller::Poller;
@@ -100,6 +101,10 @@ pub(crate) struct Hub {
     pub(crate) watching: Cell<usize>,
     /// How many jobs of this hub's greenlets are with other threads of ours.
     outside: Cell<usize>,
+    /// How many greenlets have a stack.
+    alive: Cell<u64>,
+    /// Its place in a pool, if it is one of a pool's hubs.
+    member: OnceCell<Member>,
     pool: RefCell<CoroutinePool>,
     trim_at: Cell<Option<Instant>>,
     /// Greenlets that have waited at least once and have not finished.
@@ -156,6 +161,8 @@ impl Hub {
             poller: OnceCell::new(),
             watching: Cell::new(0),
             outside: Cell::new(0),
+            alive: Cell::new(0),
+            member: OnceCell::new(),
             pool: RefCell::new(CoroutinePool::new(root)),
             trim_at: Cell::new(None),
             started: RefCell::new(Vec::new()),
@@ -248,8 +255,39 @@ impl Hub {
             if let Some(next) = self.next_of_crowd() {
                 return next;
             }
+            // Only one that starts at once is taken, so that those which wait are left to the other hubs. Not before others have had their turn
+            // to be looked at; and then one even if there is something ready.
+            if !used_up && let Some(job) = self.take_job(false) {
+                return job;
+            }
             self.look();
+            if let Some(job) = self.take_job(true) {
+                return job;
+            }
         }
+    }
+
+    /// Takes a job of the pool, to be started at once.
+    #[inline]
+    fn take_job(&self, fair: bool) -> Option<HubRef> {
+        let member = self.member.get()?;
+        member.take(fair).map(|job| job.adopt(self))
+    }
+
+    /// Takes a job of the pool, to be started when it is its turn; false if there is none.
+    pub(crate) fn take_in_job(&self) -> bool {
+        self.take_job(true).map(|job| self.push_ready(job)).is_some()
+    }
+
+    /// The hub's place in a pool.
+    pub(crate) fn member(&self) -> Option<&Member> {
+        self.member.get()
+    }
+
+    /// Makes it one of a pool's hubs, for good.
+    pub(crate) fn join_pool(&self, member: Member) {
+        assert!(self.member.set(member).is_ok(), "a hub is in one pool");
+        self.shared.serves.store(true, Ordering::Relaxed);
     }
 
     /// Says that so many have been made ready at once: more than the caches hold, so each is brought near while the one before it runs.
@@ -301,16 +339,22 @@ impl Hub {
         match taken {
             Ok(coroutine) => {
                 job.set_coroutine(Some(coroutine));
+                self.alive.set(self.alive.get() + 1);
                 true
             }
             Err(err) => {
-                // The closure is dropped on the loop's own stack, where nothing may switch. What waits in its `drop` does so
-                // by the job's own word: the main greenlet's is in use.
-                self.current.set(job);
-                self.with_switching(Switching::Blocks, || job.refuse(JoinError::NoStack(err)));
+                self.refuse(job, JoinError::NoStack(err));
                 false
             }
         }
+    }
+
+    /// Ends a job that cannot run. Called by the loop.
+    fn refuse(&self, job: HubRef, err: JoinError) {
+        // The closure is dropped on the loop's own stack, where nothing may switch. What waits in its `drop` does so
+        // by the job's own word: the main greenlet's is in use.
+        self.current.set(job);
+        self.with_switching(Switching::Blocks, || job.refuse(err));
     }
 
     #[inline(never)]
@@ -320,6 +364,7 @@ impl Hub {
             self.leave_table(greenlet);
         }
         if let Some(coroutine) = greenlet.set_coroutine(None) {
+            self.alive.set(self.alive.get() - 1);
             let mut pool = self.pool.borrow_mut();
             pool.give(coroutine);
             if pool.idle() > KEPT_IDLE && self.trim_at.get().is_none() {
@@ -364,19 +409,32 @@ impl Hub {
         }
         self.crowd_runs.set(RUNS_PER_LOOK);
         self.runs.set(if self.crowd.get() == 0 { RUNS_PER_LOOK } else { 0 });
+        let gauges = &self.shared.gauges;
+        gauges.turns.add(1);
+        gauges.greenlets.set(self.alive.get());
         self.drain_inbox();
         if self.urgent.is_empty() && self.ready.is_empty() {
-            self.sleep();
+            self.sleep_unless_there_are_jobs();
         } else {
             self.poll(Some(Duration::ZERO));
         }
         self.fire_timers();
     }
 
+    fn sleep_unless_there_are_jobs(&self) {
+        let Some(member) = self.member.get() else { return self.sleep() };
+        if member.fall_asleep() {
+            self.sleep();
+        } else {
+            self.poll(Some(Duration::ZERO));
+        }
+        member.wake_up();
+    }
+
     pub(crate) fn sleep(&self) {
         let deadline = self.timers.borrow_mut().next_deadline().map(|nanos| self.instant(nanos));
         let hopeless = deadline.is_none() && self.watching.get() == 0 && self.outside.get() == 0;
-        let look_at = (hopeless && self.hopeless_looks.get() < deadlock::LOOKS)
+        let look_at = (hopeless && self.hopeless_looks.get() < deadlock::LOOKS && self.somebody_waits())
             .then(|| self.hopeless_look_at.get().unwrap_or_else(|| Instant::now() + deadlock::LOOK_INTERVAL));
         self.hopeless_look_at.set(look_at);
         let until = [deadline, look_at, self.trim_at.get()].into_iter().flatten().min();
@@ -391,19 +449,20 @@ impl Hub {
             // Descriptors are looked at even so: what is ripe there wins over the timers that are fired next.
             return self.poll(Some(Duration::ZERO));
         }
-        let start = Instant::now();
+        self.shared.gauges.fall_asleep(crate::sys::nanos_now());
         if self.poller.get().is_some() {
             self.poll(until.map(|until| until.saturating_duration_since(Instant::now())));
         } else {
             self.shared.sleep(until);
         }
+        let slept = self.shared.gauges.wake_up(crate::sys::nanos_now());
         if self.shared.inbox.is_sleeping() && look_at.is_some_and(|at| Instant::now() >= at) {
             self.hopeless_look_at.set(None);
             self.hopeless_looks.set(self.hopeless_looks.get() + 1);
             deadlock::check(self, self.hopeless_looks.get());
         }
         if !self.shared.inbox.is_sleeping() {
-            self.spin.slept(start.elapsed());
+            self.spin.slept(slept);
         }
         self.drain_inbox();
         self.trim();
@@ -418,19 +477,43 @@ impl Hub {
             self.hopeless_looks.set(0);
             self.hopeless_look_at.set(None);
             match message {
+                Message::Spawn { hub, job } => self.take_in(hub, job),
                 Message::Wake(block) if block.hub() == self.id => self.ready.push(block.hub_ref()),
                 Message::Kill(block) if block.hub() == self.id => self.start_now(block.hub_ref()),
                 Message::Link { hub, number } if hub == self.id => self.run_link(number, true),
                 Message::Forget { hub, slot, generation } if hub == self.id => self.forget_slot(slot, generation),
-                Message::Deadlock { hub } if hub == self.id => self.end_by_deadlock(),
+                Message::List { hub, report } if hub == self.id => report.list(self),
+                Message::Deadlock { hub, others } if hub == self.id => self.end_by_deadlock(&others),
                 // For a hub that has ended and left its place to this one, by somebody who was slow.
                 Message::Wake(_)
                 | Message::Kill(_)
                 | Message::Link { .. }
                 | Message::Forget { .. }
+                | Message::List { .. }
                 | Message::Deadlock { .. } => {}
+                // It is awake; the loop looks for jobs.
+                Message::Jobs => {}
             }
         }
+    }
+
+    /// Makes a job ready that another thread has spawned.
+    fn take_in(&self, hub: u32, job: Stray) {
+        let _ = self.shared.coming.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |coming| coming.checked_sub(1));
+        let job = job.adopt(self);
+        if hub == self.id {
+            self.ready.push(job);
+        } else {
+            // Its hub has ended; but this is no place for what the user's destructors may do.
+            self.refuse(job, JoinError::HubEnded);
+            self.current.set(self.main.hub_ref());
+            job.finish();
+        }
+    }
+
+    /// Whether anybody waits here: a greenlet, or a main greenlet that does not merely serve a pool.
+    fn somebody_waits(&self) -> bool {
+        self.member.get().is_none() || !self.started.borrow().is_empty()
     }
 
     fn poll(&self, timeout: Option<Duration>) {
@@ -583,10 +666,10 @@ impl Hub {
 
     // ---- the end ----
 
-    fn end_by_deadlock(&self) {
+    fn end_by_deadlock(&self, others: &str) {
         let main = self.main.hub_ref();
         let Some(number) = main.word.open_number() else { return };
-        let report = deadlock::report(self);
+        let report = deadlock::report(self, others);
         if self.switching.get() == Switching::Blocks {
             // Nobody could be unwound: main waits below the panic hook, or whatever it is that blocks the thread.
             deadlock::abort(&report);

@@ -91,6 +91,11 @@ impl<T> Inbox<T> {
         self.head.load(Ordering::Acquire) == sleeping()
     }
 
+    /// Whether its hub has ended, and nothing can be left any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.head.load(Ordering::Acquire) == closed()
+    }
+
     /// Takes all messages, in the order in which they were left, and takes back the announcement.
     pub(crate) fn take(&self) -> Messages<T> {
         Messages::reversed(self.head.swap(ptr::null_mut(), Ordering::AcqRel))

@@ -42,6 +42,7 @@
 mod borrowed;
 mod greenlet;
 mod handle;
+mod hub_pool;
 mod io;
 mod resolve;
 mod sleep;
@@ -69,6 +70,7 @@ mod word;
 
 mod current;
 mod deadlock;
+mod gauges;
 mod hub;
 mod overflow;
 mod panics;
@@ -88,6 +90,7 @@ pub use borrowed::{
 };
 pub use greenlet::{Builder, Greenlet, JoinError, JoinHandle, current, current_id, joinall, spawn, spawn_later};
 pub use handle::Handle;
+pub use hub_pool::{HubMetrics, HubPool, HubPoolBuilder, PoolMetrics};
 pub use inherited::InheritedKey;
 pub use interrupt::is_interrupt;
 pub use io::{Io, Kind};

@@ -3,16 +3,20 @@
 //! It is never freed, so that a block can point to it without counting; what a hub leaves behind serves the next hub that
 //! is made. So a pointer to it may outlive the hub, and the hub's *number*, which is never used again, decides whose it is.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::block::BlockRef;
+use crate::block::{BlockRef, Stray};
+use crate::deadlock::Report;
+use crate::gauges::Gauges;
 use crate::inbox::{Inbox, Messages};
 use crate::sys::Waker;
 
 /// What another thread can leave for a hub.
 pub(crate) enum Message {
+    /// A job for the hub of that number.
+    Spawn { hub: u32, job: Stray },
     /// A greenlet whose wait was ended while it slept.
     Wake(BlockRef),
     /// A greenlet that was killed before it had run.
@@ -21,8 +25,12 @@ pub(crate) enum Message {
     Link { hub: u32, number: u64 },
     /// A descriptor that was registered with the hub of that number was let go of elsewhere.
     Forget { hub: u32, slot: u32, generation: u32 },
-    /// Every hub of the process, this one by its number, sleeps for good (see `deadlock`).
-    Deadlock { hub: u32 },
+    /// There are jobs of the pool.
+    Jobs,
+    /// Every hub of the process, this one by its number, sleeps for good: a pool's hub is to say who waits for what (see `deadlock`).
+    List { hub: u32, report: Arc<Report> },
+    /// The same for a main greenlet, with what the pools' hubs have said.
+    Deadlock { hub: u32, others: Arc<str> },
 }
 
 /// The part of a hub that other threads see.
@@ -36,6 +44,12 @@ pub(crate) struct Shared {
     pub(crate) hopeless: AtomicBool,
     /// Counts its sleeps, so that two looks can tell whether it woke in between.
     pub(crate) sleeps: AtomicU64,
+    /// Whether it serves a pool, so that nobody's own code is on its main greenlet.
+    pub(crate) serves: AtomicBool,
+    /// So many jobs are on their way to it.
+    pub(crate) coming: AtomicUsize,
+    /// What it tells of itself.
+    pub(crate) gauges: Gauges,
 }
 
 /// What wakes a sleeping hub: a condition variable, until it has a poller; from then on that poller's waker.
@@ -75,9 +89,15 @@ impl Shared {
                 rung: Condvar::new(),
                 hopeless: AtomicBool::new(false),
                 sleeps: AtomicU64::new(0),
+                serves: AtomicBool::new(false),
+                coming: AtomicUsize::new(0),
+                gauges: Gauges::default(),
             }))
         });
         shared.id.store(id, Ordering::Relaxed);
+        shared.serves.store(false, Ordering::Relaxed);
+        shared.coming.store(0, Ordering::Relaxed);
+        shared.gauges.reset();
         shared.inbox.reopen();
         hubs.alive.push(shared);
         shared

@@ -8,7 +8,7 @@ use crate::greenlet::Greenlet;
 use crate::hub::{Hub, deadline_after};
 
 /// So long killed greenlets have for their cleanup.
-const CLEANUP: Duration = Duration::from_secs(1);
+pub(crate) const CLEANUP: Duration = Duration::from_secs(1);
 
 /// Waits until all other greenlets of this hub have ended, kills those that have not in `grace`, and waits for their cleanup for a second.
 ///
@@ -32,10 +32,7 @@ const CLEANUP: Duration = Duration::from_secs(1);
 /// ```
 pub fn shutdown(grace: Duration) -> Vec<Greenlet> {
     let hub = Hub::here();
-    // Those that wait for a far-away start would use up the grace for nothing.
-    for job in hub.start_later() {
-        let _ = Greenlet::from_block(job).kill_nowait();
-    }
+    hub.kill_those_that_start_later();
     wait_for_others(hub, deadline_after(grace), false);
     let left = wait_for_others(hub, deadline_after(CLEANUP), true);
     for greenlet in &left {
@@ -71,7 +68,7 @@ fn wait_for_others(hub: &Hub, deadline: Instant, kill: bool) -> Vec<Greenlet> {
 
 impl Hub {
     /// All unfinished greenlets but the main one and the one that runs, in the order in which they were spawned.
-    fn others(&self) -> Vec<BlockRef> {
+    pub(crate) fn others(&self) -> Vec<BlockRef> {
         let mut others = self.waiting();
         self.ready.for_each(|greenlet| others.push(greenlet));
         self.urgent.for_each(|greenlet| others.push(greenlet));
@@ -82,8 +79,12 @@ impl Hub {
         others.iter().map(BlockRef::from_hub).collect()
     }
 
-    fn start_later(&self) -> Vec<BlockRef> {
-        self.jobs_to_start().iter().map(BlockRef::from_hub).collect()
+    /// Kills what a timer is to start: that would use up a shutdown's grace for nothing.
+    pub(crate) fn kill_those_that_start_later(&self) {
+        let jobs: Vec<BlockRef> = self.jobs_to_start().iter().map(BlockRef::from_hub).collect();
+        for job in jobs {
+            let _ = Greenlet::from_block(job).kill_nowait();
+        }
     }
 
     /// What timers are to start.

@@ -4,6 +4,7 @@ mod child;
 mod deadlock;
 mod descriptors;
 mod fairness;
+mod hub_pool;
 mod inherited;
 mod io;
 mod join;
