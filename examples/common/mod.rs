@@ -3,10 +3,11 @@
 
 use std::cell::RefCell;
 use std::fmt::Display;
+use std::io::{self, Read, Write};
+use std::iter;
 use std::process::exit;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use std::{io, iter};
 
 use greenlet::net::{ListenOptions, SocketAddr, TcpListener, TcpStream};
 use greenlet::{joinall, sleep, spawn};
@@ -58,6 +59,15 @@ pub(crate) fn number(operand: Option<String>, default: usize, of_what: &str) -> 
     number.unwrap_or_else(|err| fail(2, err))
 }
 
+/// The number that follows a flag on the command line: at least 1.
+pub(crate) fn flag(args: &mut Arguments, name: &'static str, default: usize, of_what: &str) -> usize {
+    let given = args.opt_value_from_str(name).unwrap_or_else(|err| fail(2, err));
+    match number(given, default, of_what) {
+        0 => fail(2, format_args!("{name} 0: the number of {of_what} is 1 at the least")),
+        number => number,
+    }
+}
+
 /// Ends the program with one line, unless it is so.
 pub(crate) fn check(is_so: bool, what: impl Display) {
     if !is_so {
@@ -68,7 +78,11 @@ pub(crate) fn check(is_so: bool, what: impl Display) {
 /// The command line of a server, `[--listen ADDR]` or `--demo [N]`: where to listen, and how many clients the demo has.
 /// A demo listens on a free port, unless told where.
 pub(crate) fn server(source: &str, default: &str, default_clients: usize) -> (String, Option<usize>) {
-    let mut args = arguments(source);
+    server_of(arguments(source), default, default_clients)
+}
+
+/// As [`server`], of a command line from which what else the example takes has been taken.
+pub(crate) fn server_of(mut args: Arguments, default: &str, default_clients: usize) -> (String, Option<usize>) {
     let is_demo = args.contains("--demo");
     let addr: Option<String> = args.opt_value_from_str("--listen").unwrap_or_else(|err| fail(2, err));
     if !is_demo {
@@ -94,13 +108,32 @@ pub(crate) fn descriptors(needed: usize) {
 
 /// Listens and says where, or ends the program.
 pub(crate) fn listen(addr: &str) -> TcpListener {
-    // Of std's backlog of 128 a burst of clients runs out, and whoever is dropped then tries again only after a second.
-    let options = ListenOptions::new().backlog(4096);
-    let listener = TcpListener::bind_with(addr, &options).and_then(|listener| Ok((listener.local_addr()?, listener)));
-    let (addr, listener) = listener.unwrap_or_else(|err| fail(1, format_args!("cannot listen on {addr}: {err}")));
-    println!("listening on {addr}");
-    listener
+    listen_with(addr, ListenOptions::new())
+        .unwrap_or_else(|err| fail(1, format_args!("cannot listen on {addr}: {err}")))
 }
+
+/// So many listeners on one address, between which the kernel spreads the connections; or ends the program.
+pub(crate) fn listen_together(addr: &str, count: usize) -> Vec<TcpListener> {
+    let options = ListenOptions::new().backlog(BACKLOG).reuse_port(true);
+    let listen = || {
+        let mut listeners = vec![listen_with(addr, options.clone())?];
+        let addr = listeners[0].local_addr()?;
+        for _ in 1..count {
+            listeners.push(TcpListener::bind_with(addr, &options)?);
+        }
+        Ok(listeners)
+    };
+    listen().unwrap_or_else(|err: io::Error| fail(1, format_args!("cannot listen on {addr}: {err}")))
+}
+
+fn listen_with(addr: &str, options: ListenOptions) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind_with(addr, &options.backlog(BACKLOG))?;
+    println!("listening on {}", listener.local_addr()?);
+    Ok(listener)
+}
+
+/// Of std's backlog of 128 a burst of clients runs out, and whoever is dropped then tries again only after a second.
+const BACKLOG: u32 = 4096;
 
 /// Connections as they come, without end: as `TcpListener::incoming`, but when accepting fails, most likely for want of
 /// descriptors, it tries again after a pause. Until then the kernel keeps those who knock, so nobody is lost.
@@ -147,6 +180,26 @@ pub(crate) fn demo(clients: usize, round_trips: usize, client: impl Fn(usize, &M
     println!("{} connections, {messages} messages in {elapsed:.2?}: {rate} messages/s", HumanCount(clients as u64));
     let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|quantile| micros.value_at_quantile(quantile) as f64 / 1000.0);
     println!("round trips: p50 {p50:.2} ms, p99 {p99:.2} ms, p99.9 {p999:.2} ms");
+}
+
+/// The demo of an echo server: all clients are connected before the first one speaks, and check every byte.
+pub(crate) fn echo_demo(addr: SocketAddr, clients: usize) -> io::Result<()> {
+    const MESSAGES: usize = 50;
+    let streams = (0..clients).map(|_| TcpStream::connect(addr)).collect::<io::Result<Vec<_>>>()?;
+    demo(clients, MESSAGES, move |client, meter| {
+        let mut stream = &streams[client];
+        for message in 0..MESSAGES {
+            let (sent, mut echoed, start) = (format!("{client:32}{message:32}"), [0; 64], Instant::now());
+            stream.write_all(sent.as_bytes())?;
+            stream.read_exact(&mut echoed)?;
+            meter.round_trip(start.elapsed());
+            if echoed != *sent.as_bytes() {
+                return Err(io::Error::other("this is not what was sent"));
+            }
+        }
+        Ok(())
+    });
+    Ok(())
 }
 
 /// Where the clients of a demo report their round trips.

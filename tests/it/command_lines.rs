@@ -42,6 +42,19 @@ fn the_demo_of_the_echo_server_prints_connections_rate_and_percentiles() {
     }
 }
 
+#[test]
+fn servers_on_several_hubs_serve_their_demos() {
+    for (example, args) in
+        [("echo_server", ["--demo", "20", "--hubs", "2"]), ("acceptor", ["--demo", "20", "--hubs", "3"])]
+    {
+        let output = run(example, &args, b"");
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(stdout(&output).contains("20 connections, 1,000 messages"), "{}", stdout(&output));
+    }
+    let stdout = stdout(&run("acceptor", &["--demo", "20", "--hubs", "3"], b""));
+    assert!(stdout.contains("hub 2 was busy for "), "{stdout}");
+}
+
 /// Lines that must come in this order; what depends on the clock is left out.
 #[test]
 fn the_examples_say_what_happens() {
@@ -105,7 +118,12 @@ fn a_wrong_command_line_is_one_line_and_exit_code_2() {
     for (example, _) in DEMOS {
         assert_fails(example, &["--bogus"], 2, "unknown flag '--bogus'");
     }
-    for example in ["echo_server", "udp_echo", "chat_server"] {
+    for example in ["echo_server", "acceptor"] {
+        assert_fails(example, &["--hubs"], 2, "--hubs");
+        assert_fails(example, &["--hubs", "two"], 2, "'two' is not a number of hubs");
+        assert_fails(example, &["--hubs", "0"], 2, "1 at the least");
+    }
+    for example in ["echo_server", "acceptor", "udp_echo", "chat_server"] {
         assert_fails(example, &["--listen"], 2, "--listen");
         assert_fails(example, &["stray"], 2, "unexpected argument 'stray'");
         assert_fails(example, &["--demo", "many"], 2, "'many' is not a number");

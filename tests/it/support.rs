@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// All examples, and how the demo of each is called.
-pub(crate) const DEMOS: [(&str, &[&str]); 16] = [
+pub(crate) const DEMOS: [(&str, &[&str]); 17] = [
     ("echo_server", &["--demo", "200"]),
+    ("acceptor", &["--demo", "200", "--hubs", "2"]),
     ("udp_echo", &["--demo"]),
     ("chat_server", &["--demo"]),
     ("port_forwarder", &["--demo"]),

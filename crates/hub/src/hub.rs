@@ -505,8 +505,9 @@ impl Hub {
             self.ready.push(job);
         } else {
             // Its hub has ended; but this is no place for what the user's destructors may do.
+            let current = self.current();
             self.refuse(job, JoinError::HubEnded);
-            self.current.set(self.main.hub_ref());
+            self.current.set(current);
             job.finish();
         }
     }

@@ -67,8 +67,10 @@ fn wait_for_others(hub: &Hub, deadline: Instant, kill: bool) -> Vec<Greenlet> {
 }
 
 impl Hub {
-    /// All unfinished greenlets but the main one and the one that runs, in the order in which they were spawned.
+    /// All unfinished greenlets but the main one and the one that runs, in the order in which they were spawned. With those that other
+    /// threads have spawned here until now.
     pub(crate) fn others(&self) -> Vec<BlockRef> {
+        self.drain_inbox();
         let mut others = self.waiting();
         self.ready.for_each(|greenlet| others.push(greenlet));
         self.urgent.for_each(|greenlet| others.push(greenlet));

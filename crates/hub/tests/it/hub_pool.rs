@@ -117,7 +117,9 @@ fn each_job_that_is_spawned_during_a_shutdown_runs_or_is_refused() {
 fn a_pool_that_is_let_go_of_runs_what_was_spawned() {
     let pool = HubPool::new(2).unwrap();
     let hub = pool.handles()[0].clone();
-    let jobs: Vec<_> = (0..10).map(|_| pool.spawn(|| sleep(Duration::from_millis(20)))).collect();
+    let mut jobs: Vec<_> = (0..10).map(|_| pool.spawn(|| sleep(Duration::from_millis(20)))).collect();
+    // These lie in the hubs' inboxes when the pool is let go of.
+    jobs.extend(pool.each(|| sleep(Duration::from_millis(20))));
     drop(pool);
     assert!(joinall(jobs).into_iter().all(|job| job.is_ok()));
     let start = Instant::now();
