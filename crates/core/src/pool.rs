@@ -30,6 +30,8 @@ pub const TRIM_BATCH: usize = 512;
 pub struct CoroutinePool {
     body: Body,
     guards: GuardKind,
+    // The size that is asked for most; its stacks are found without a search.
+    default_size: usize,
     default: Class,
     // The other sizes that were asked for, by stride.
     others: Vec<Class>,
@@ -57,12 +59,23 @@ pub struct PoolStatistics {
 impl CoroutinePool {
     /// Makes a pool that has nothing yet. Maps no memory.
     pub fn new(body: Body) -> Self {
-        Self::with_guards(body, GuardKind::Best)
+        let layout = SlotLayout::default_for(sys::page_size());
+        Self::with_layout(body, DEFAULT_STACK_SIZE, layout)
     }
 
-    fn with_guards(body: Body, guards: GuardKind) -> Self {
-        let layout = SlotLayout::default_for(sys::page_size());
-        Self { body, guards, default: Class::new(layout), others: Vec::new(), slots: 0, slabs: 0, mapped: 0 }
+    /// Makes a pool of which stacks of another size than [`DEFAULT_STACK_SIZE`] are asked for most. Maps no memory.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a size beyond any address space.
+    pub fn with_stack_size(body: Body, stack_size: usize) -> io::Result<Self> {
+        let layout = SlotLayout::for_stack_size(stack_size, sys::page_size())?;
+        Ok(Self::with_layout(body, stack_size, layout))
+    }
+
+    fn with_layout(body: Body, default_size: usize, layout: SlotLayout) -> Self {
+        let (guards, default) = (GuardKind::Best, Class::new(layout));
+        Self { body, guards, default_size, default, others: Vec::new(), slots: 0, slabs: 0, mapped: 0 }
     }
 
     /// Lends a coroutine with a stack of at least `stack_size` bytes (see
@@ -78,7 +91,7 @@ impl CoroutinePool {
     /// many of them (`vm.max_map_count`). The pool stays as it was.
     #[inline]
     pub fn take(&mut self, stack_size: usize) -> io::Result<Coroutine> {
-        if stack_size == DEFAULT_STACK_SIZE
+        if stack_size == self.default_size
             && let Some(coroutine) = self.default.take_idle()
         {
             return Ok(coroutine);
@@ -279,7 +292,9 @@ mod tests {
     }
 
     fn protected() -> CoroutinePool {
-        CoroutinePool::with_guards(until_zero, GuardKind::Protected)
+        let mut pool = CoroutinePool::new(until_zero);
+        pool.guards = GuardKind::Protected;
+        pool
     }
 
     /// Asks the kernel whether a byte can be read, which fails without a signal.
@@ -294,6 +309,21 @@ mod tests {
             unsafe { libc::close(fd) };
         }
         written == 1
+    }
+
+    #[test]
+    fn a_pool_of_another_size_finds_its_own_and_the_default_size() {
+        let mut pool = CoroutinePool::with_stack_size(until_zero, 1 << 20).unwrap();
+        for size in [1 << 20, DEFAULT_STACK_SIZE] {
+            let coroutine = pool.take(size).unwrap();
+            let (stack, guard) = (coroutine.stack_size(), coroutine.guard());
+            assert!((size..=size + size / 8).contains(&stack), "{stack}");
+            pool.give(coroutine);
+            let again = pool.take(size).unwrap();
+            assert_eq!(again.guard(), guard, "the idle one was not found");
+            pool.give(again);
+        }
+        assert!(CoroutinePool::with_stack_size(until_zero, usize::MAX).is_err());
     }
 
     #[test]
