@@ -133,10 +133,11 @@
 #![forbid(unsafe_code)]
 
 pub use greenlet_hub::{
-    AccessError, Builder, Elapsed, Greenlet, Handle, HubPool, InheritedKey, Iwait, JoinError, JoinHandle, KillError,
-    LinkId, LocalKey, Scope, ScopedJoinHandle, TaskGroup, Waitable, current, inherited_local, iwait, joinall, killall,
-    local, no_switch, scope, shield, shutdown, sleep, sleep_until, spawn, spawn_later, task_group, timeout, timeout_at,
-    wait, wait_readable, wait_readable_timeout, wait_writable, wait_writable_timeout, yield_now,
+    AccessError, Builder, Config, ConfigError, Elapsed, Greenlet, Handle, HubPool, InheritedKey, Iwait, JoinError,
+    JoinHandle, KillError, LinkId, LocalKey, Scope, ScopedJoinHandle, TaskGroup, Waitable, current, inherited_local,
+    iwait, joinall, killall, local, no_switch, scope, shield, shutdown, sleep, sleep_until, spawn, spawn_later,
+    task_group, timeout, timeout_at, wait, wait_readable, wait_readable_timeout, wait_writable, wait_writable_timeout,
+    yield_now,
 };
 
 pub use greenlet_sync::{actor, as_completed, as_completed_timeout, generator, select};

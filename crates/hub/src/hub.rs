@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   ┌► urgent: descriptors and timers of the last look, in the order in which it found them
-//!   │    └ empty: the head of the run queue, 61 times at the most
+//!   │    └ empty: the head of the run queue, 61 times at the most (`Config::tick`)
 //!   │         └ then, or when nothing is ready, LOOK:
 //!   │              inbox ─► descriptors ─► timers that are due
 //!   └──────────────────── (sleeps in it if nothing is ready) ◄┘
@@ -39,9 +39,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use greenlet_core::overflow::AltStack;
-use greenlet_core::{CoroutinePool, DEFAULT_STACK_SIZE, Resumed, Suspender, TRIM_BATCH};
+use greenlet_core::{CoroutinePool, Resumed, Suspender, TRIM_BATCH};
 
 use crate::block::{Block, BlockRef, HubRef, Local, Options, Stray};
+use crate::config;
 use crate::deadlock;
 use crate::greenlet::JoinError;
 use crate::hub_pool::Member;
@@ -57,8 +58,6 @@ use crate::timers::Timers;
 use crate::waiter::Timed;
 use crate::word::{Ended, State};
 
-/// So many runs from the run queue between two looks.
-const RUNS_PER_LOOK: u32 = 61;
 /// So many timers that one look fires, and so many events that it takes: a storm of the ones does not hold up the others.
 const FIRES_PER_LOOK: u32 = 61;
 /// So many I/O calls that need not wait before one yields.
@@ -83,6 +82,8 @@ pub(crate) struct Hub {
     pub(crate) current: Cell<HubRef>,
     pub(crate) ready: RunQueue,
     pub(crate) urgent: RunQueue,
+    /// So many runs from the run queue between two looks.
+    tick: u32,
     /// Runs from the run queue that are left until the next look.
     runs: Cell<u32>,
     pub(crate) budget: Cell<u32>,
@@ -105,6 +106,8 @@ pub(crate) struct Hub {
     alive: Cell<u64>,
     /// Its place in a pool, if it is one of a pool's hubs.
     member: OnceCell<Member>,
+    /// Of the stacks of greenlets that ask for no other size.
+    stack_size: usize,
     pool: RefCell<CoroutinePool>,
     trim_at: Cell<Option<Instant>>,
     /// Greenlets that have waited at least once and have not finished.
@@ -132,6 +135,10 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub(crate) fn new() -> Hub {
+        // Before anything is made that would have to be taken back: it panics if the environment has a bad value.
+        let config = config::get();
+        let stack_size = config.get_stack_size();
+        let pool = CoroutinePool::with_stack_size(root, stack_size).expect("a size that is allowed");
         crate::sys::find_single_threaded();
         crate::panics::install_hook();
         crate::overflow::install();
@@ -150,12 +157,13 @@ impl Hub {
             main,
             ready: RunQueue::default(),
             urgent: RunQueue::default(),
-            runs: Cell::new(RUNS_PER_LOOK),
+            tick: config.get_tick(),
+            runs: Cell::new(config.get_tick()),
             budget: Cell::new(BUDGET),
             crowd: Cell::new(0),
             crowd_runs: Cell::new(0),
             timers: RefCell::new(Timers::new()),
-            spin: Spin::new(),
+            spin: Spin::new(config.get_spin()),
             epoch_nanos: crate::sys::nanos_now(),
             epoch: Instant::now(),
             poller: OnceCell::new(),
@@ -163,7 +171,8 @@ impl Hub {
             outside: Cell::new(0),
             alive: Cell::new(0),
             member: OnceCell::new(),
-            pool: RefCell::new(CoroutinePool::new(root)),
+            stack_size,
+            pool: RefCell::new(pool),
             trim_at: Cell::new(None),
             started: RefCell::new(Vec::new()),
             links: RefCell::default(),
@@ -334,7 +343,7 @@ impl Hub {
     /// Gives a job that is to run for the first time its stack; false if there is none, which ends it.
     #[inline(never)]
     fn start(&self, job: HubRef) -> bool {
-        let size = job.stack_size().unwrap_or(DEFAULT_STACK_SIZE);
+        let size = job.stack_size().unwrap_or(self.stack_size);
         let taken = self.pool.borrow_mut().take(size);
         match taken {
             Ok(coroutine) => {
@@ -407,8 +416,8 @@ impl Hub {
         if self.ready.is_empty() {
             self.crowd.set(0);
         }
-        self.crowd_runs.set(RUNS_PER_LOOK);
-        self.runs.set(if self.crowd.get() == 0 { RUNS_PER_LOOK } else { 0 });
+        self.crowd_runs.set(self.tick);
+        self.runs.set(if self.crowd.get() == 0 { self.tick } else { 0 });
         let gauges = &self.shared.gauges;
         gauges.turns.add(1);
         gauges.greenlets.set(self.alive.get());
@@ -438,6 +447,10 @@ impl Hub {
             .then(|| self.hopeless_look_at.get().unwrap_or_else(|| Instant::now() + deadlock::LOOK_INTERVAL));
         self.hopeless_look_at.set(look_at);
         let until = [deadline, look_at, self.trim_at.get()].into_iter().flatten().min();
+        // The looks for a deadlock belong to one sleep, before which it has spun.
+        if self.hopeless_looks.get() == 0 && self.spin.poll(until, || self.has_come()) {
+            return;
+        }
         // Not where descriptors are watched as well: those would be late.
         if self.watching.get() == 0 && self.spin.watch(until, || self.shared.inbox.has_messages()) {
             return self.drain_inbox();
@@ -447,7 +460,8 @@ impl Hub {
         if !self.shared.inbox.announce_sleep() {
             self.drain_inbox();
             // Descriptors are looked at even so: what is ripe there wins over the timers that are fired next.
-            return self.poll(Some(Duration::ZERO));
+            self.poll(Some(Duration::ZERO));
+            return;
         }
         self.shared.gauges.fall_asleep(crate::sys::nanos_now());
         if self.poller.get().is_some() {
@@ -466,6 +480,13 @@ impl Hub {
         }
         self.drain_inbox();
         self.trim();
+    }
+
+    /// Takes what has come from other threads and descriptors; false if nothing has.
+    fn has_come(&self) -> bool {
+        let messages = self.shared.inbox.has_messages();
+        self.drain_inbox();
+        self.poll(Some(Duration::ZERO)) || messages
     }
 
     /// Takes what other threads have left, and says that the hub is awake.
@@ -517,12 +538,19 @@ impl Hub {
         self.member.get().is_none() || !self.started.borrow().is_empty()
     }
 
-    fn poll(&self, timeout: Option<Duration>) {
-        let Some(poller) = self.poller.get() else { return };
+    /// Waits for descriptors, and for other threads if the hub has announced that it sleeps; true if that has ended a wait.
+    fn poll(&self, timeout: Option<Duration>) -> bool {
+        let Some(poller) = self.poller.get() else { return false };
         if self.watching.get() == 0 && timeout == Some(Duration::ZERO) {
-            return;
+            return false;
         }
-        poller.borrow_mut().poll(timeout, |waiter| self.end_wait(waiter, State::Notified));
+        let mut any = false;
+        poller.borrow_mut().poll(timeout, |waiter| {
+            let ended = self.end_wait(waiter, State::Notified);
+            any |= ended;
+            ended
+        });
+        any
     }
 
     pub(crate) fn fire_timers(&self) {

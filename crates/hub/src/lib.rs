@@ -40,6 +40,7 @@
 )]
 
 mod borrowed;
+mod config;
 mod greenlet;
 mod handle;
 mod hub_pool;
@@ -88,6 +89,7 @@ mod sys;
 pub use borrowed::{
     Readiness, readable, wait_readable, wait_readable_timeout, wait_writable, wait_writable_timeout, writable,
 };
+pub use config::{Config, ConfigError};
 pub use greenlet::{Builder, Greenlet, JoinError, JoinHandle, current, current_id, joinall, spawn, spawn_later};
 pub use handle::Handle;
 pub use hub_pool::{HubMetrics, HubPool, HubPoolBuilder, PoolMetrics};

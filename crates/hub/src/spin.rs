@@ -1,5 +1,9 @@
-//! A short look at the inbox before the hub goes to sleep, where that pays.
+//! What a hub does before it goes to sleep: it polls for as long as it was told to, and takes a short look at the inbox where that pays.
 //!
+//! **Told to** by [`Config::spin`](crate::Config::spin), it looks at descriptors and messages before each sleep. That is for those who have a core to spare,
+//! and nobody else: who is woken every 40 µs and polls for 50 uses its whole core.
+//!
+//! **By itself** it looks only at the inbox, and not where descriptors are watched.
 //! Being woken takes a thread some 45 µs here, and waking it a system call. Two hubs that hand things to and fro would do nothing
 //! else. So a hub whose last sleep was ended by a message almost at once watches its inbox for about as long as a wake-up takes, before it
 //! sleeps the next time. If nothing comes, it has lost that time, and has to see more short sleeps before it tries again: twice as many after
@@ -19,8 +23,9 @@ const MOST_PATIENT: u32 = 64;
 /// Looks at the inbox between two looks at the clock.
 const LOOKS: u32 = 32;
 
-/// What a hub has learned of its sleeps.
+/// How long a hub was told to poll, and what it has learned of its sleeps.
 pub(crate) struct Spin {
+    told: Duration,
     /// Short sleeps since the last try.
     short_sleeps: Cell<u32>,
     /// So many make it try again.
@@ -28,8 +33,28 @@ pub(crate) struct Spin {
 }
 
 impl Spin {
-    pub(crate) fn new() -> Spin {
-        Spin { short_sleeps: Cell::new(0), needed: Cell::new(1) }
+    pub(crate) fn new(told: Duration) -> Spin {
+        // With one core, whoever could bring something waits for this one to sleep.
+        let told = if has_other_cores() { told } else { Duration::ZERO };
+        Spin { told, short_sleeps: Cell::new(0), needed: Cell::new(1) }
+    }
+
+    /// Calls `look` for as long as it was told to, until that says that something has come.
+    pub(crate) fn poll(&self, until: Option<Instant>, mut look: impl FnMut() -> bool) -> bool {
+        if self.told.is_zero() {
+            return false;
+        }
+        let end = Instant::now() + self.told;
+        let end = until.map_or(end, |until| until.min(end));
+        loop {
+            if look() {
+                return true;
+            }
+            if Instant::now() >= end {
+                return false;
+            }
+            std::hint::spin_loop();
+        }
     }
 
     /// Watches for a message if that is worth a try; true if there is one.
