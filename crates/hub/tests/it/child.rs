@@ -1,5 +1,6 @@
 //! Tests whose process ends, or is looked at as a whole: they run themselves again in a child process.
 
+use std::ffi::OsStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitStatus, exit};
 
@@ -31,14 +32,24 @@ impl Ended {
 ///
 /// In the child this function does not return: the process exits with 0 if `body` does, with 101 if it panics.
 pub(crate) fn in_child(name: &str, body: impl FnOnce()) -> Ended {
+    in_child_with(&[], name, body)
+}
+
+/// As [`in_child`], with variables in the child's environment.
+pub(crate) fn in_child_with(variables: &[(&str, &OsStr)], name: &str, body: impl FnOnce()) -> Ended {
     if is_child(name) {
         run(body);
     }
-    start(name)
+    start(variables, name)
 }
 
 /// As [`in_child`], but `body` is all that runs: the test harness's own thread, which waits for it, is left behind.
 pub(crate) fn alone_in_child(name: &str, body: impl FnOnce()) -> Ended {
+    alone_in_child_with(&[], name, body)
+}
+
+/// As [`alone_in_child`], with variables in the child's environment.
+pub(crate) fn alone_in_child_with(variables: &[(&str, &OsStr)], name: &str, body: impl FnOnce()) -> Ended {
     if is_child(name) {
         // SAFETY: the other thread of the process, the harness's, only waits and holds no lock; the C library sees to its own.
         match unsafe { libc::fork() } {
@@ -54,7 +65,7 @@ pub(crate) fn alone_in_child(name: &str, body: impl FnOnce()) -> Ended {
             }
         }
     }
-    start(name)
+    start(variables, name)
 }
 
 fn is_child(name: &str) -> bool {
@@ -70,11 +81,12 @@ fn run(body: impl FnOnce()) -> ! {
     })
 }
 
-fn start(name: &str) -> Ended {
+fn start(variables: &[(&str, &OsStr)], name: &str) -> Ended {
     let output = Command::new(std::env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD, name)
         .env_remove("RUST_BACKTRACE")
+        .envs(variables.iter().copied())
         .output()
         .unwrap();
     let stdout = String::from_utf8_lossy(&output.stdout);

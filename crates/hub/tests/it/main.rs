@@ -1,6 +1,7 @@
 //! The behaviour of hubs and greenlets.
 
 mod child;
+mod config;
 mod deadlock;
 mod descriptors;
 mod fairness;
