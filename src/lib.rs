@@ -127,6 +127,7 @@
 //! * Calls that block the *thread*, such as `std::thread::sleep`, a contended `std::sync::Mutex` or std's sockets, hold up all of its greenlets.
 //! * Greenlets share the thread's thread-locals; see [`no_switch`].
 //! * A greenlet's stack has 244 KiB, of which only what is touched takes memory; [`Builder::stack_size`] gives another.
+//! * Settings of the whole process, such as the number of hubs, are those of its environment (`GREENLET_HUBS` and others), or what the program installs: [`Config`].
 //!
 //! [`hub`] has what all of this stands on, for those who build primitives of their own.
 

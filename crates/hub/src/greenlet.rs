@@ -456,7 +456,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The defaults: no name, 244 KiB of stack.
+    /// The defaults: no name, 244 KiB of stack unless [`Config::stack_size`](crate::Config::stack_size) says otherwise.
     pub fn new() -> Builder {
         Builder::default()
     }

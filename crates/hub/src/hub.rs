@@ -485,7 +485,9 @@ impl Hub {
     /// Takes what has come from other threads and descriptors; false if nothing has.
     fn has_come(&self) -> bool {
         let messages = self.shared.inbox.has_messages();
-        self.drain_inbox();
+        if messages {
+            self.drain_inbox();
+        }
         self.poll(Some(Duration::ZERO)) || messages
     }
 
