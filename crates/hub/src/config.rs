@@ -116,7 +116,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Sets how many hubs the global pool of hubs has, each with a thread of its own.
+    /// Sets how many hubs the [global pool](crate::HubPool::global) has, and others for which nothing else is said.
     pub fn hubs(mut self, hubs: usize) -> Config {
         self.hubs = Some(hubs);
         self
@@ -164,7 +164,7 @@ impl Config {
         self
     }
 
-    /// How many hubs the global pool of hubs has.
+    /// How many hubs the [global pool](crate::HubPool::global) has.
     pub fn get_hubs(&self) -> usize {
         self.hubs.unwrap_or_else(|| {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crossbeam_deque::Worker;
 
 use crate::block::{Options, Stray};
+use crate::config;
 use crate::greenlet::{Greenlet, JoinHandle};
 use crate::handle::Handle;
 use crate::hub::{Hub, deadline_after};
@@ -101,7 +102,8 @@ impl HubPool {
         HubPoolBuilder { hubs: None, name: "greenlet-hub".into() }
     }
 
-    /// The process's own pool, with a hub for each core that the process may use. It is made at the first call.
+    /// The process's own pool, with as many hubs as [`Config::hubs`](crate::Config::hubs) says: one for each core that the process may use, if that was not
+    /// set. It is made at the first call.
     ///
     /// # Panics
     ///
@@ -355,7 +357,7 @@ pub struct HubPoolBuilder {
 }
 
 impl HubPoolBuilder {
-    /// Sets how many hubs it has: one for each core that the process may use, by default.
+    /// Sets how many hubs it has: as many as [`Config::hubs`](crate::Config::hubs) says, by default, which is one for each core that the process may use.
     pub fn hubs(mut self, hubs: usize) -> HubPoolBuilder {
         self.hubs = Some(hubs);
         self
@@ -373,10 +375,12 @@ impl HubPoolBuilder {
     ///
     /// If a thread cannot be started, or for a pool of no hubs.
     pub fn build(self) -> io::Result<HubPool> {
+        // In the caller, who is the one to be told that the environment has a bad value, rather than in each thread.
+        let config = config::get();
         let count = match self.hubs {
             Some(0) => return Err(io::Error::new(io::ErrorKind::InvalidInput, "a pool has one hub at the least")),
             Some(hubs) => hubs,
-            None => thread::available_parallelism()?.get(),
+            None => config.get_hubs(),
         };
         let (mut threads, mut crews, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..count {

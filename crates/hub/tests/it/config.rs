@@ -10,7 +10,9 @@ use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greenlet_hub::{Config, ConfigError, Handle, Reason, Wait, Waiter, sleep, spawn, wait_readable, yield_now};
+use greenlet_hub::{
+    Config, ConfigError, Handle, HubPool, Reason, Wait, Waiter, sleep, spawn, wait_readable, yield_now,
+};
 
 use crate::child::{Ended, alone_in_child_with, in_child, in_child_with};
 use crate::support::{HANG, timed, work};
@@ -163,6 +165,26 @@ fn the_stack_of_a_greenlet_has_the_size_that_was_set() {
         thread::spawn(move || spawn(deep).join().unwrap()).join().unwrap();
     })
     .check();
+}
+
+#[test]
+fn the_global_pool_has_as_many_hubs_as_were_set() {
+    with("GREENLET_HUBS", "3", "config::the_global_pool_has_as_many_hubs_as_were_set", || {
+        assert_eq!(HubPool::global().handles().len(), 3);
+        assert_eq!(HubPool::builder().build().unwrap().handles().len(), 3);
+        assert_eq!(HubPool::new(1).unwrap().handles().len(), 1);
+    })
+    .check();
+}
+
+#[test]
+fn a_pool_tells_its_maker_what_is_wrong_with_the_environment_once() {
+    let name = "config::a_pool_tells_its_maker_what_is_wrong_with_the_environment_once";
+    let ended = with("GREENLET_TICK", "0", name, || {
+        let _ = HubPool::new(2);
+    });
+    assert_eq!(ended.status.code(), Some(101), "{}", ended.stderr);
+    assert_eq!((ended.count("GREENLET_TICK"), ended.count("panicked")), (1, 1), "{}", ended.stderr);
 }
 
 /// So many runs from the run queue there are between two looks.
