@@ -22,6 +22,8 @@ mod scope;
 mod sharing;
 mod shield;
 mod shutdown;
+#[cfg(target_os = "linux")]
+mod spin;
 mod stacks;
 mod stress;
 mod support;
