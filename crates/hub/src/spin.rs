@@ -53,7 +53,8 @@ impl Spin {
             if Instant::now() >= end {
                 return false;
             }
-            std::hint::spin_loop();
+            // Whoever could bring something may be waiting for this core.
+            std::thread::yield_now();
         }
     }
 
