@@ -51,7 +51,7 @@ use crate::memory::BlockMemory;
 use crate::poller::Poller;
 use crate::queue::RunQueue;
 use crate::shared::{Message, Shared};
-use crate::spin::Spin;
+use crate::spin::{Polling, Spin};
 use crate::switch::Switching;
 use crate::sys::Poll;
 use crate::timers::Timers;
@@ -91,6 +91,7 @@ pub(crate) struct Hub {
     crowd: Cell<usize>,
     crowd_runs: Cell<u32>,
     pub(crate) timers: RefCell<Timers<Timed>>,
+    polling: Polling,
     spin: Spin,
     /// What timers count from.
     epoch: Instant,
@@ -163,7 +164,8 @@ impl Hub {
             crowd: Cell::new(0),
             crowd_runs: Cell::new(0),
             timers: RefCell::new(Timers::new()),
-            spin: Spin::new(config.get_spin()),
+            polling: Polling::new(config.get_spin()),
+            spin: Spin::new(),
             epoch_nanos: crate::sys::nanos_now(),
             epoch: Instant::now(),
             poller: OnceCell::new(),
@@ -448,7 +450,7 @@ impl Hub {
         self.hopeless_look_at.set(look_at);
         let until = [deadline, look_at, self.trim_at.get()].into_iter().flatten().min();
         // The looks for a deadlock belong to one sleep, before which it has spun.
-        if self.hopeless_looks.get() == 0 && self.spin.poll(until, || self.has_come()) {
+        if self.hopeless_looks.get() == 0 && self.polling.poll(until, || self.has_come()) {
             return;
         }
         // Not where descriptors are watched as well: those would be late.

@@ -23,20 +23,15 @@ const MOST_PATIENT: u32 = 64;
 /// Looks at the inbox between two looks at the clock.
 const LOOKS: u32 = 32;
 
-/// How long a hub was told to poll, and what it has learned of its sleeps.
-pub(crate) struct Spin {
+/// How long a hub was told to poll.
+pub(crate) struct Polling {
     told: Duration,
-    /// Short sleeps since the last try.
-    short_sleeps: Cell<u32>,
-    /// So many make it try again.
-    needed: Cell<u32>,
 }
 
-impl Spin {
-    pub(crate) fn new(told: Duration) -> Spin {
+impl Polling {
+    pub(crate) fn new(told: Duration) -> Polling {
         // With one core, whoever could bring something waits for this one to sleep.
-        let told = if has_other_cores() { told } else { Duration::ZERO };
-        Spin { told, short_sleeps: Cell::new(0), needed: Cell::new(1) }
+        Polling { told: if has_other_cores() { told } else { Duration::ZERO } }
     }
 
     /// Calls `look` for as long as it was told to, until that says that something has come.
@@ -56,6 +51,20 @@ impl Spin {
             // Whoever could bring something may be waiting for this core.
             std::thread::yield_now();
         }
+    }
+}
+
+/// What a hub has learned of its sleeps.
+pub(crate) struct Spin {
+    /// Short sleeps since the last try.
+    short_sleeps: Cell<u32>,
+    /// So many make it try again.
+    needed: Cell<u32>,
+}
+
+impl Spin {
+    pub(crate) fn new() -> Spin {
+        Spin { short_sleeps: Cell::new(0), needed: Cell::new(1) }
     }
 
     /// Watches for a message if that is worth a try; true if there is one.
