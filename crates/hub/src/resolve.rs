@@ -1,25 +1,47 @@
-//! Name look-ups, which block in libc: done by a thread, while the greenlet waits.
+//! Name look-ups, which block in libc: done by threads of their own, while the greenlets wait.
+//!
+//! Look-ups of the same host that are under way at the same time are one: the first who asks makes a *flight*, the others board it, and all get
+//! what it brings, with their own ports. A flight that nobody waits for any more goes on if it has begun, for nothing can stop `getaddrinfo`; one that has
+//! not is left out when its turn comes, or boarded by the next who asks. So the queue has no limit of its own and needs none: it has one entry a host, and
+//! whoever fills it waits for it.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::hub::Hub;
-use crate::waiter::{Reason, Wait};
+use crate::hub::{Hub, deadline_after};
+use crate::thread_pool::{Run, ThreadPool, copy_error};
+use crate::wait_list::WaitList;
+use crate::waiter::Reason;
 
-type Found = io::Result<Vec<SocketAddr>>;
+const REASON: Reason = Reason::new("the addresses of a host");
+/// The longest name that DNS knows, with the dot that may end it.
+const LONGEST_NAME: usize = 254;
+
+/// So many threads at the most look names up. They are not those of [`offload`](crate::offload()): a name server that does not answer holds up nothing
+/// but look-ups.
+fn dns_threads() -> usize {
+    16
+}
 
 /// Waits until the host's addresses are known. A numeric address is answered at once, without a thread.
 ///
+/// libc's `getaddrinfo` does it, on one of at most 16 threads that only do this. Greenlets, of whichever hub, that look up the same host at the same time share
+/// one look-up. Nothing is remembered after it. A greenlet that is killed or timed out while it waits is free at once, and the others of its look-up
+/// do not notice.
+///
 /// # Errors
 ///
-/// What libc's `getaddrinfo` says; or that no thread could be started for it.
+/// What `getaddrinfo` says; of kind `InvalidInput` if the name contains a NUL byte or is longer than DNS allows; or that no thread could be started for it.
 ///
 /// # Panics
 ///
-/// If it must wait inside [`no_switch`](crate::no_switch()); to unwind when the greenlet is interrupted (the thread then
-/// ends by itself).
+/// If it must wait inside [`no_switch`](crate::no_switch()); to unwind when the greenlet is interrupted.
 ///
 /// # Examples
 ///
@@ -29,21 +51,183 @@ type Found = io::Result<Vec<SocketAddr>>;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn lookup_host(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    if let Ok(numeric) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(numeric, port)]);
+    lookup_deadline(host, port, None)
+}
+
+/// Waits as [`lookup_host`], at the most for `timeout`.
+///
+/// # Errors
+///
+/// As [`lookup_host`]; of kind `TimedOut` if the addresses are not known by then.
+///
+/// # Panics
+///
+/// As [`lookup_host`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let addrs = greenlet_hub::lookup_host_timeout("localhost", 80, Duration::from_secs(10))?;
+/// assert!(addrs.iter().all(|addr| addr.port() == 80 && addr.ip().is_loopback()));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn lookup_host_timeout(host: &str, port: u16, timeout: Duration) -> io::Result<Vec<SocketAddr>> {
+    lookup_deadline(host, port, Some(deadline_after(timeout)))
+}
+
+fn lookup_deadline(host: &str, port: u16, deadline: Option<Instant>) -> io::Result<Vec<SocketAddr>> {
+    if let Some(numeric) = numeric(host, port) {
+        return Ok(vec![numeric]);
     }
-    let host = host.to_owned();
-    let found: Arc<Mutex<Option<Found>>> = Arc::default();
-    let wait = Wait::begin(Reason::new("the addresses of a host"));
-    let (waiter, result) = (wait.waiter(), Arc::clone(&found));
-    thread::Builder::new().name("greenlet-dns".into()).spawn(move || {
-        let addrs = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
-        *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(addrs);
-        waiter.notify();
-    })?;
-    let hub = Hub::here();
-    let _outside = hub.count_outside();
-    wait.notified(None);
-    let found = found.lock().unwrap_or_else(PoisonError::into_inner).take();
-    found.unwrap_or_else(|| Err(io::Error::other("the look-up ended without a result")))
+    if host.len() > LONGEST_NAME {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the name of a host has at most 253 bytes"));
+    }
+    if host.contains('\0') {
+        // std says so itself, before it asks anybody.
+        return (host, port).to_socket_addrs().map(Iterator::collect);
+    }
+    resolver().look_up(host, port, deadline)
+}
+
+/// The address, if the host is one; with the number of its interface, if it has that.
+fn numeric(host: &str, port: u16) -> Option<SocketAddr> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Some(SocketAddr::new(ip, port));
+    }
+    let scoped = host.contains('%').then(|| format!("[{host}]:{port}"))?;
+    scoped.parse::<SocketAddrV6>().ok().map(SocketAddr::V6)
+}
+
+/// The process's resolver.
+fn resolver() -> &'static Resolver {
+    static RESOLVER: OnceLock<Resolver> = OnceLock::new();
+    RESOLVER.get_or_init(|| {
+        let getaddrinfo = |host: &str| (host, 0).to_socket_addrs().map(Iterator::collect);
+        Resolver::new(dns_threads(), Box::new(getaddrinfo))
+    })
+}
+
+/// What finds the addresses of a host, by blocking the thread.
+type Blocking = Box<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
+
+struct Resolver {
+    blocking: Blocking,
+    pool: ThreadPool,
+    /// By host, all that have been asked for and have not landed.
+    flights: Mutex<HashMap<String, Arc<Flight>>>,
+}
+
+/// One look-up, and those who share it.
+struct Flight {
+    resolver: &'static Resolver,
+    host: String,
+    /// How many wait for it; changed under the lock of the flights only.
+    aboard: AtomicUsize,
+    answer: OnceLock<io::Result<Vec<SocketAddr>>>,
+    waiting: WaitList,
+}
+
+impl Resolver {
+    fn new(threads: usize, blocking: Blocking) -> Resolver {
+        let pool = ThreadPool::builder().size(threads).name("greenlet-dns").build();
+        Resolver { blocking, pool, flights: Mutex::default() }
+    }
+
+    fn look_up(&'static self, host: &str, port: u16, deadline: Option<Instant>) -> io::Result<Vec<SocketAddr>> {
+        let hub = Hub::here();
+        hub.before_wait(REASON);
+        let seat = self.board(host);
+        let flight = &seat.0;
+        let _outside = hub.count_outside();
+        loop {
+            if let Some(answer) = flight.answer.get() {
+                let mut addrs = answer.as_ref().map_err(copy_error)?.clone();
+                addrs.iter_mut().for_each(|addr| addr.set_port(port));
+                return Ok(addrs);
+            }
+            let in_time = flight.waiting.wait(REASON, deadline, || flight.answer.get().is_some());
+            if !in_time && flight.answer.get().is_none() {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the look-up of the host took too long"));
+            }
+        }
+    }
+
+    /// A place in the flight to that host, which is sent off if there is none.
+    fn board(&'static self, host: &str) -> Seat {
+        let mut flights = self.flights();
+        match flights.entry(host.to_owned()) {
+            Entry::Occupied(entry) => Seat::take(entry.get()),
+            Entry::Vacant(entry) => {
+                let flight = entry.insert(Arc::new(Flight {
+                    resolver: self,
+                    host: host.to_owned(),
+                    aboard: AtomicUsize::new(0),
+                    answer: OnceLock::new(),
+                    waiting: WaitList::new(),
+                }));
+                let seat = Seat::take(flight);
+                drop(flights);
+                self.pool.submit(Arc::clone(&seat.0) as Arc<dyn Run>);
+                seat
+            }
+        }
+    }
+
+    fn flights(&self) -> MutexGuard<'_, HashMap<String, Arc<Flight>>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Flight {
+    /// Whether anybody waits for it. If nobody does, nobody can board it from now on.
+    fn is_wanted(&self) -> bool {
+        let mut flights = self.resolver.flights();
+        let is_wanted = self.aboard.load(Ordering::Relaxed) > 0;
+        if !is_wanted {
+            flights.remove(&self.host);
+        }
+        is_wanted
+    }
+
+    fn land(&self, answer: io::Result<Vec<SocketAddr>>) {
+        // Whoever asks from now on gets a fresh answer.
+        self.resolver.flights().remove(&self.host);
+        // It lands once.
+        let _ = self.answer.set(answer);
+        self.waiting.notify_all();
+    }
+}
+
+impl Run for Flight {
+    fn run(&self, completed: &AtomicU64) {
+        if self.is_wanted() {
+            let answer = catch_unwind(AssertUnwindSafe(|| (self.resolver.blocking)(&self.host)));
+            completed.fetch_add(1, Ordering::Relaxed);
+            self.land(answer.unwrap_or_else(|_| Err(io::Error::other("the look-up of the host panicked"))));
+        }
+    }
+
+    fn refuse(&self, err: io::Error) {
+        self.land(Err(err));
+    }
+}
+
+/// A place in a flight, which is given up when this is dropped.
+struct Seat(Arc<Flight>);
+
+impl Seat {
+    /// To be called under the lock of the flights.
+    fn take(flight: &Arc<Flight>) -> Seat {
+        flight.aboard.fetch_add(1, Ordering::Relaxed);
+        Seat(Arc::clone(flight))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let _flights = self.0.resolver.flights();
+        self.0.aboard.fetch_sub(1, Ordering::Relaxed);
+    }
 }
