@@ -31,11 +31,15 @@ pub(crate) fn blocking_threads() -> usize {
 ///
 /// ```
 /// use greenlet_hub::{offload, spawn};
+/// use std::sync::mpsc;
 ///
-/// let other = spawn(|| "runs meanwhile");
-/// let text = offload(|| std::fs::read_to_string("/proc/self/comm"))?;
-/// assert!(!text.is_empty());
-/// assert!(other.is_finished());
+/// let size = offload(|| std::fs::metadata("/etc").map(|etc| etc.len()))?;
+/// assert!(size > 0);
+///
+/// // Even what blocks its thread until a greenlet of this hub has run:
+/// let (send, receive) = mpsc::channel();
+/// spawn(move || send.send("while the other thread waits"));
+/// assert_eq!(offload(move || receive.recv()), Ok("while the other thread waits"));
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///

@@ -138,6 +138,8 @@ impl Resolver {
     fn look_up(&'static self, host: &str, port: u16, deadline: Option<Instant>) -> io::Result<Vec<SocketAddr>> {
         let hub = Hub::here();
         hub.before_wait(REASON);
+        // As with ready I/O: an answer that is there before the wait begins makes no switch.
+        hub.spend_budget();
         let seat = self.board(host);
         let flight = &seat.0;
         let _outside = hub.count_outside();
@@ -229,5 +231,195 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let _flights = self.0.resolver.flights();
         self.0.aboard.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(greenlet_loom)))]
+mod tests {
+    use std::io::ErrorKind;
+    use std::sync::Condvar;
+    use std::thread;
+
+    use super::*;
+    use crate::{Greenlet, JoinHandle, joinall, sleep, spawn, timeout, yield_now};
+
+    const MS: Duration = Duration::from_millis(1);
+    const HANG: Duration = Duration::from_secs(20);
+
+    /// A resolver whose look-ups stand still until they are let go on, and are counted.
+    struct Slow {
+        resolver: &'static Resolver,
+        control: Arc<Control>,
+    }
+
+    #[derive(Default)]
+    struct Control {
+        state: Mutex<State>,
+        changed: Condvar,
+    }
+
+    #[derive(Default)]
+    struct State {
+        asked: Vec<String>,
+        may_land: usize,
+    }
+
+    impl Slow {
+        fn new(threads: usize) -> Slow {
+            let control = Arc::new(Control::default());
+            let shared = Arc::clone(&control);
+            let blocking = move |host: &str| {
+                let mut state = shared.state.lock().unwrap();
+                state.asked.push(host.to_owned());
+                let number = state.asked.len();
+                drop(shared.changed.wait_while(state, |state| state.may_land < number).unwrap());
+                match host {
+                    "bad.test" => Err(io::Error::new(ErrorKind::NotFound, "no such host")),
+                    "os.test" => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+                    "panic.test" => std::panic::resume_unwind(Box::new(())),
+                    _ => {
+                        let scoped = SocketAddrV6::new("fe80::1".parse().unwrap(), 0, 3, 7);
+                        Ok(vec![SocketAddr::from(([10, 0, 0, number as u8], 0)), scoped.into()])
+                    }
+                }
+            };
+            let resolver = Box::leak(Box::new(Resolver::new(threads, Box::new(blocking))));
+            Slow { resolver, control }
+        }
+
+        /// Looks up in a greenlet of its own; the greenlet waits when this returns.
+        fn ask(&self, host: &'static str, port: u16) -> JoinHandle<io::Result<Vec<SocketAddr>>> {
+            let resolver = self.resolver;
+            let greenlet = spawn(move || resolver.look_up(host, port, None));
+            yield_now();
+            greenlet
+        }
+
+        fn let_land(&self, count: usize) {
+            self.control.state.lock().unwrap().may_land += count;
+            self.control.changed.notify_all();
+        }
+
+        fn asked(&self) -> Vec<String> {
+            self.control.state.lock().unwrap().asked.clone()
+        }
+
+        fn wait_until_asked(&self, count: usize) {
+            until(|| self.asked().len() == count);
+        }
+    }
+
+    #[track_caller]
+    fn until(condition: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !condition() {
+            assert!(start.elapsed() < HANG, "it never came true");
+            sleep(MS);
+        }
+    }
+
+    fn addrs(number: u8, port: u16) -> Vec<SocketAddr> {
+        let scoped = SocketAddrV6::new("fe80::1".parse().unwrap(), port, 3, 7);
+        vec![SocketAddr::from(([10, 0, 0, number], port)), scoped.into()]
+    }
+
+    #[test]
+    fn look_ups_of_one_host_at_the_same_time_are_one() {
+        let slow = Slow::new(4);
+        let sharing = Vec::from_iter((0..50).map(|port| slow.ask("a.test", port)));
+        // From a hub of its own, too.
+        let resolver = slow.resolver;
+        let elsewhere = thread::spawn(move || resolver.look_up("a.test", 1000, None));
+        until(|| resolver.flights()["a.test"].aboard.load(Ordering::Relaxed) == 51);
+        slow.let_land(1);
+        for (port, found) in (0..).zip(joinall(sharing)) {
+            assert_eq!(found.unwrap().unwrap(), addrs(1, port));
+        }
+        assert_eq!(elsewhere.join().unwrap().unwrap(), addrs(1, 1000));
+        assert_eq!(slow.asked(), ["a.test"]);
+        // Nothing is remembered.
+        assert!(resolver.flights().is_empty());
+        slow.let_land(1);
+        assert_eq!(resolver.look_up("a.test", 5, None).unwrap(), addrs(2, 5));
+        assert_eq!(slow.asked().len(), 2);
+    }
+
+    #[test]
+    fn an_error_reaches_all_who_share_with_its_kind_and_text() {
+        let slow = Slow::new(4);
+        for (host, kind, text) in [
+            ("bad.test", ErrorKind::NotFound, "no such host"),
+            ("os.test", io::Error::from_raw_os_error(libc::EMFILE).kind(), "os error 24"),
+            ("panic.test", ErrorKind::Other, "panicked"),
+        ] {
+            let sharing = Vec::from_iter((0..3).map(|port| slow.ask(host, port)));
+            slow.let_land(1);
+            for found in joinall(sharing) {
+                let err = found.unwrap().unwrap_err();
+                assert!(err.kind() == kind && err.to_string().contains(text), "{err}");
+            }
+        }
+        assert_eq!(slow.asked().len(), 3);
+    }
+
+    #[test]
+    fn one_who_gives_up_leaves_the_others_alone() {
+        let slow = Slow::new(4);
+        let sharing = Vec::from_iter((0..3).map(|port| slow.ask("a.test", port)));
+        let deadline = Some(Instant::now() + MS);
+        let err = slow.resolver.look_up("a.test", 9, deadline).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::TimedOut);
+        assert!(timeout(MS, || slow.resolver.look_up("a.test", 9, None)).is_err());
+        let first: &Greenlet = &sharing[0];
+        assert!(first.kill_timeout(HANG).unwrap());
+        slow.let_land(1);
+        let found = joinall(sharing);
+        assert!(found[0].is_err());
+        assert_eq!(found[1].as_ref().unwrap().as_ref().unwrap(), &addrs(1, 1));
+        assert_eq!(found[2].as_ref().unwrap().as_ref().unwrap(), &addrs(1, 2));
+        assert_eq!(slow.asked().len(), 1);
+    }
+
+    #[test]
+    fn a_look_up_that_nobody_waits_for_any_more_ends_by_itself() {
+        let slow = Slow::new(1);
+        let alone = slow.ask("a.test", 1);
+        slow.wait_until_asked(1);
+        assert!(alone.kill_timeout(HANG).unwrap());
+        // It can still be joined.
+        let late = slow.ask("a.test", 2);
+        slow.let_land(1);
+        assert_eq!(late.join().unwrap().unwrap(), addrs(1, 2));
+        until(|| slow.resolver.flights().is_empty());
+        assert_eq!(slow.asked().len(), 1);
+    }
+
+    #[test]
+    fn a_look_up_that_has_not_begun_is_left_out_unless_somebody_comes_back_for_it() {
+        let slow = Slow::new(1);
+        let first = slow.ask("a.test", 1);
+        slow.wait_until_asked(1);
+        for host in ["b.test", "c.test", "c.test", "c.test"] {
+            assert!(timeout(MS, || slow.resolver.look_up(host, 1, None)).is_err());
+        }
+        // Who tries again and again does not fill the queue.
+        assert_eq!(slow.resolver.pool.metrics().queued, 2);
+        let back = slow.ask("c.test", 1);
+        slow.let_land(2);
+        first.join().unwrap().unwrap();
+        assert_eq!(back.join().unwrap().unwrap(), addrs(2, 1));
+        assert_eq!(slow.asked(), ["a.test", "c.test"]);
+        until(|| slow.resolver.flights().is_empty());
+    }
+
+    #[test]
+    fn hosts_are_looked_up_side_by_side_as_far_as_threads_go() {
+        let slow = Slow::new(2);
+        let lookups = ["a.test", "b.test", "c.test"].map(|host| slow.ask(host, 1));
+        slow.wait_until_asked(2);
+        assert_eq!(slow.resolver.pool.metrics().queued, 1);
+        slow.let_land(3);
+        joinall(lookups).into_iter().for_each(|found| drop(found.unwrap().unwrap()));
+        assert_eq!(slow.asked().len(), 3);
     }
 }

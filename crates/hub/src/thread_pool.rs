@@ -175,8 +175,12 @@ impl ThreadPool {
         if self.workers.is_own_thread() {
             return f();
         }
-        Hub::here().before_wait(REASON);
-        value_or_panic(self.spawn(f).join())
+        let hub = Hub::here();
+        hub.before_wait(REASON);
+        let result = self.spawn(f).join();
+        // A result that is there before the wait begins makes no switch, and a loop of such calls must not keep the others from running.
+        hub.spend_budget();
+        value_or_panic(result)
     }
 
     /// Calls `f` with each of the items, on the threads, and waits for the results: in the order of the items.
