@@ -10,12 +10,12 @@ use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::hub::{Hub, deadline_after};
-use crate::thread_pool::{Run, ThreadPool, copy_error};
+use crate::thread_pool::{Run, ThreadPool, Turn, copy_error};
 use crate::wait_list::WaitList;
 use crate::waiter::Reason;
 
@@ -203,10 +203,10 @@ impl Flight {
 }
 
 impl Run for Flight {
-    fn run(&self, completed: &AtomicU64) {
+    fn run(&self, turn: &Turn<'_>) {
         if self.is_wanted() {
             let answer = catch_unwind(AssertUnwindSafe(|| (self.resolver.blocking)(&self.host)));
-            completed.fetch_add(1, Ordering::Relaxed);
+            turn.complete();
             self.land(answer.unwrap_or_else(|_| Err(io::Error::other("the look-up of the host panicked"))));
         }
     }

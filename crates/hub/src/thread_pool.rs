@@ -19,7 +19,7 @@ use self::workers::Workers;
 
 pub use self::job::OffloadHandle;
 pub(crate) use self::job::Run;
-pub(crate) use self::workers::{IdleThreads, copy_error};
+pub(crate) use self::workers::{IdleThreads, Turn, copy_error};
 
 /// How long a thread waits for a job before it ends.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -210,14 +210,17 @@ impl ThreadPool {
             let call = |item| catch_unwind(AssertUnwindSafe(|| f(item))).map_err(JoinError::Panicked);
             items.into_iter().map(call).collect()
         } else {
-            Hub::here().before_wait(REASON);
+            let hub = Hub::here();
+            hub.before_wait(REASON);
             let f = Arc::new(f);
             let spawn = |item| {
                 let f = Arc::clone(&f);
                 self.spawn(move || f(item))
             };
             let handles: Vec<OffloadHandle<R>> = items.into_iter().map(spawn).collect();
-            handles.into_iter().map(OffloadHandle::join).collect()
+            let results = handles.into_iter().map(OffloadHandle::join).collect();
+            hub.spend_budget();
+            results
         };
         results.into_iter().map(value_or_panic).collect()
     }

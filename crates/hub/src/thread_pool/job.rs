@@ -2,13 +2,16 @@
 //!
 //! Closure, result and those who wait for it are one allocation, which the pool and the handle share: the one knows it as
 //! something to run, the other as something with a result of type `T`.
+//!
+//! **Who drops the result.** Whoever takes it; or the handle, when it is dropped; or, if that was before there was a result, the thread that made it,
+//! at the end of the job. So the last reference, wherever that is, frees plain memory.
 
 use std::fmt;
 use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::block::drop_quietly;
@@ -20,13 +23,16 @@ use crate::wait_list::WaitQueue;
 use crate::waitable::Waitable;
 use crate::waiter::{Reason, Wait, Waiter};
 
+use super::workers::Turn;
+
 /// What waits for a job wait for.
 pub(super) const REASON: Reason = Reason::new("an offloaded job");
 
 /// What a pool's thread can run, once.
 pub(crate) trait Run: Send + Sync {
-    /// Runs it. Nothing unwinds out of this. Counts it as completed before anybody who waits for it can know.
-    fn run(&self, completed: &AtomicU64);
+    /// Runs it. Nothing unwinds out of this. Calls [`Turn::complete`] before anybody who waits for it can know, and after that nothing that takes
+    /// long.
+    fn run(&self, turn: &Turn<'_>);
 
     /// Ends it without having run, since there is no thread for it.
     fn refuse(&self, err: io::Error);
@@ -41,12 +47,17 @@ trait Outcome<T>: Send + Sync {
 
     /// The result, once, when the job is done.
     fn take(&self) -> Option<Result<T, JoinError>>;
+
+    /// Says that nobody will take the result; if it is there, it is the caller's to drop.
+    fn detach(&self) -> Option<Result<T, JoinError>>;
 }
 
 /// A closure on its way to its result.
 pub(super) struct Job<F, T> {
     /// Set once the stage is `Done`, so that to ask takes no lock.
     done: AtomicBool,
+    /// The handle is gone; changed under the lock only.
+    detached: AtomicBool,
     state: ShortLock<State<F, T>>,
 }
 
@@ -67,7 +78,7 @@ enum Stage<F, T> {
 impl<F, T> Job<F, T> {
     pub(super) fn new(f: F) -> Job<F, T> {
         let state = State { stage: Stage::Queued(f), first: None, others: WaitQueue::new() };
-        Job { done: AtomicBool::new(false), state: ShortLock::new(state) }
+        Job { done: AtomicBool::new(false), detached: AtomicBool::new(false), state: ShortLock::new(state) }
     }
 
     /// The closure, unless somebody has it already: whoever gets it decides what becomes of the job.
@@ -82,9 +93,13 @@ impl<F, T> Job<F, T> {
         }
     }
 
-    fn finish(&self, result: Result<T, JoinError>) {
+    /// Leaves the result to the handle; gives it back if there is none.
+    fn finish(&self, result: Result<T, JoinError>) -> Option<Result<T, JoinError>> {
         let (first, others) = {
             let mut state = self.state.lock();
+            if self.is_detached() {
+                return Some(result);
+            }
             state.stage = Stage::Done(result);
             self.done.store(true, Ordering::Release);
             (state.first.take(), state.others.take())
@@ -94,6 +109,11 @@ impl<F, T> Job<F, T> {
             first.notify();
         }
         others.notify_all();
+        None
+    }
+
+    fn is_detached(&self) -> bool {
+        self.detached.load(Ordering::Relaxed)
     }
 }
 
@@ -102,12 +122,23 @@ where
     F: FnOnce() -> T + Send,
     T: Send,
 {
-    fn run(&self, completed: &AtomicU64) {
+    fn run(&self, turn: &Turn<'_>) {
         let Some(f) = self.take_closure() else { return };
         // As with a thread, whose thread-locals are gone when it can be joined: the hub ends first.
         let result = with_passing_hub(|| catch_unwind(AssertUnwindSafe(f)));
-        completed.fetch_add(1, Ordering::Relaxed);
-        self.finish(result.map_err(JoinError::Panicked));
+        let result = result.map_err(JoinError::Panicked);
+        let unwanted = if self.is_detached() {
+            Some(result)
+        } else {
+            turn.complete();
+            self.finish(result)
+        };
+        if let Some(unwanted) = unwanted {
+            // A user's value, whose destructor may take long.
+            turn.go_on();
+            with_passing_hub(|| drop_quietly(unwanted));
+            turn.complete();
+        }
     }
 
     fn refuse(&self, err: io::Error) {
@@ -145,11 +176,18 @@ impl<F: Send, T: Send> Outcome<T> for Job<F, T> {
             }
         }
     }
+
+    fn detach(&self) -> Option<Result<T, JoinError>> {
+        let state = self.state.lock();
+        self.detached.store(true, Ordering::Relaxed);
+        drop(state);
+        self.take()
+    }
 }
 
 /// The handle that takes the result of a job of a [`ThreadPool`](crate::ThreadPool). Any greenlet and any thread may wait with it.
 ///
-/// Dropping it, or unwinding out of its [`join`](OffloadHandle::join), leaves the job to itself: the thread goes on, and drops the result.
+/// Dropping it, or unwinding out of its [`join`](OffloadHandle::join), leaves the job to itself: it runs all the same, and its thread drops the result.
 ///
 /// # Examples
 ///
@@ -265,6 +303,12 @@ impl<T> OffloadHandle<T> {
             }
         }
         true
+    }
+}
+
+impl<T> Drop for OffloadHandle<T> {
+    fn drop(&mut self) {
+        drop(self.job.detach());
     }
 }
 

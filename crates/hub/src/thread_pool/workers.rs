@@ -17,8 +17,9 @@
 //!
 //! **No job is lost.** After each step under the lock: *there are no more jobs in the queue than searching threads, or nobody sleeps and as
 //! many threads are there as may be.* A spawn that finds more jobs than searching threads takes a sleeping one off the stack, the one that slept last, or
-//! starts one; in both cases it counts it as searching there and then. A thread that takes a job takes it out of both numbers, or, if it comes from running
-//! another, out of the first alone. A thread goes to sleep only with the queue empty, under the same lock. One that is being started and cannot be
+//! starts one; in both cases it counts it as searching there and then. A thread that has run a job is searching *before* anybody can know that the job has ended, so
+//! calls one after the other need one thread; if it then finds that it has a result to drop, which may take long, it takes that back as if the jobs had
+//! just come (`go_on`). A thread that takes a job takes it out of both numbers. A thread goes to sleep only with the queue empty, under the same lock. One that is being started and cannot be
 //! takes its count back and wakes a sleeper in its place (`not_started`); if it was the last thread, the jobs in the queue are refused. So the queue is empty when
 //! there is no thread. Two more things follow: a spawn wakes nobody while one is awake and looks for work, and it wakes without the lock.
 //!
@@ -34,6 +35,7 @@
 //! look that finds all hubs asleep, twice and in the same sleep, and the same idle threads before and after it has counted the process's threads,
 //! has found them all idle at the moment in which it counted.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
@@ -42,8 +44,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, Thread, ThreadId};
 use std::time::{Duration, Instant};
 
-use crate::block::drop_quietly;
-use crate::current::with_passing_hub;
 use crate::short_lock::{ShortGuard, ShortLock};
 use crate::spin::Spin;
 use crate::wait_list::WaitList;
@@ -217,7 +217,7 @@ impl Workers {
             Summons::Start => {
                 THREADS.fetch_add(1, Ordering::SeqCst);
                 let workers = Arc::clone(self);
-                thread::Builder::new().name(self.name.clone()).spawn(move || workers.work())?;
+                thread::Builder::new().name(self.name.clone()).spawn(|| workers.work())?;
             }
         }
         Ok(())
@@ -242,22 +242,31 @@ impl Workers {
     }
 
     /// What each thread does.
-    fn work(&self) {
+    fn work(self: Arc<Self>) {
         let own = thread::current();
         self.state.lock().ids.push(own.id());
         let spin = Spin::new();
         // Counted by who started it.
-        let mut searching = true;
-        while let Some(job) = self.next(&own, &spin, searching) {
-            job.run(&self.completed);
-            // Perhaps with the result, if nobody is left to take it: a user's value.
-            with_passing_hub(|| drop_quietly(job));
-            searching = false;
+        let turn = Turn { workers: &self, searching: Cell::new(true) };
+        while let Some(job) = self.next(&own, &spin, &turn.searching) {
+            job.run(&turn);
+        }
+    }
+
+    /// A thread that was counted as searching is busy after all: what counted on it has to find another.
+    fn go_on(self: &Arc<Self>) {
+        let summons = {
+            let mut state = self.state.lock();
+            state.searching -= 1;
+            state.summon(self.size)
+        };
+        if let Err(err) = self.follow(summons) {
+            self.not_started(&err);
         }
     }
 
     /// Waits for a job; `None` when the thread is to end. `searching`: whether it is counted as such.
-    fn next(&self, own: &Thread, spin: &Spin, mut searching: bool) -> Option<Arc<dyn Run>> {
+    fn next(&self, own: &Thread, spin: &Spin, searching: &Cell<bool>) -> Option<Arc<dyn Run>> {
         // Whether it watches, or has already done so.
         let (mut watches, mut has_watched) = (false, false);
         loop {
@@ -268,12 +277,12 @@ impl Workers {
                 }
                 if let Some(job) = state.queue.pop_front() {
                     self.note_length(&state);
-                    if searching {
+                    if searching.take() {
                         state.searching -= 1;
                     }
                     return Some(job);
                 }
-                if !mem::replace(&mut searching, true) {
+                if !searching.replace(true) {
                     state.searching += 1;
                 }
                 if state.closed {
@@ -360,6 +369,31 @@ impl Workers {
     pub(super) fn counts(&self) -> Counts {
         let state = self.state.lock();
         Counts { threads: state.threads, idle: state.idle.len() + state.searching, queued: state.queue.len() }
+    }
+}
+
+/// A thread while it runs a job.
+pub(crate) struct Turn<'a> {
+    workers: &'a Arc<Workers>,
+    /// Whether the thread is counted as searching.
+    searching: Cell<bool>,
+}
+
+impl Turn<'_> {
+    /// Counts the job as completed, and its thread as one that searches: who knows of the end and spawns the next one needs no other.
+    pub(crate) fn complete(&self) {
+        if !self.searching.replace(true) {
+            self.workers.completed.fetch_add(1, Ordering::Relaxed);
+            self.workers.state.lock().searching += 1;
+        }
+    }
+
+    /// Takes that back.
+    pub(super) fn go_on(&self) {
+        if self.searching.take() {
+            self.workers.completed.fetch_sub(1, Ordering::Relaxed);
+            self.workers.go_on();
+        }
     }
 }
 
