@@ -12,7 +12,7 @@ use greenlet_hub::{
 };
 
 use crate::child::{alone_in_child, in_child};
-use crate::support::{HANG, OnDrop, descriptors, status};
+use crate::support::{HANG, OnDrop, cpu_micros, descriptors, status};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -591,15 +591,6 @@ fn no_job_is_lost_under_stress() {
 #[test]
 fn idle_threads_take_no_processor_time() {
     let ended = in_child("thread_pool::idle_threads_take_no_processor_time", || {
-        let cpu = || {
-            let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
-            // SAFETY: `usage` is room for the answer.
-            assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) }, 0);
-            // SAFETY: the call has filled it.
-            let usage = unsafe { usage.assume_init() };
-            let micros = |time: libc::timeval| time.tv_sec * 1_000_000 + time.tv_usec;
-            micros(usage.ru_utime) + micros(usage.ru_stime)
-        };
         let (pool, gate) = (ThreadPool::new(16), Gate::default());
         let handles = [(); 16].map(|()| block(&pool, &gate));
         gate.wait_for(16);
@@ -609,9 +600,9 @@ fn idle_threads_take_no_processor_time() {
         (0..1000).for_each(|_| pool.apply(|| ()));
         assert_eq!(pool.metrics().threads, 16);
         sleep(10 * MS);
-        let before = cpu();
+        let before = cpu_micros();
         sleep(400 * MS);
-        let took = cpu() - before;
+        let took = cpu_micros() - before;
         assert!(took < 40_000, "{took} us");
     });
     ended.check();
