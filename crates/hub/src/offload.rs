@@ -1,7 +1,5 @@
 //! Blocking code of greenlets, on the threads that all hubs of the process share.
 
-use std::sync::OnceLock;
-
 use crate::thread_pool::ThreadPool;
 
 /// So many threads at the most run blocking code.
@@ -13,7 +11,7 @@ pub(crate) fn blocking_threads() -> usize {
 ///
 /// For what blocks a thread and cannot be helped: files, C libraries, databases' clients, long computations. All hubs of the process share
 /// the threads. They are started as they are needed, up to 64, and end when they have had nothing to do for ten seconds. While all of them are busy, jobs
-/// wait for their turn, in the order in which they came. A [`ThreadPool`] of one's own has a limit of its own.
+/// wait for their turn, in the order in which they came. [`ThreadPool::global`] is that pool; one of one's own has a limit of its own.
 ///
 /// A greenlet that is killed or timed out while it waits is free at once. The thread goes on to the end of `f`, since nothing can stop it, and drops the result.
 /// One that is to unwind already does so before anything has begun. Like gevent's `get_hub().threadpool.apply`, and tokio's `spawn_blocking`.
@@ -58,10 +56,5 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    pool().apply(f)
-}
-
-fn pool() -> &'static ThreadPool {
-    static POOL: OnceLock<ThreadPool> = OnceLock::new();
-    POOL.get_or_init(|| ThreadPool::builder().size(blocking_threads()).name("greenlet-block").build())
+    ThreadPool::global().apply(f)
 }

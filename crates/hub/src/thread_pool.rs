@@ -5,8 +5,8 @@ mod workers;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::greenlet::JoinError;
@@ -82,6 +82,23 @@ impl ThreadPool {
     /// ```
     pub fn builder() -> ThreadPoolBuilder {
         ThreadPoolBuilder { size: blocking_threads(), idle_timeout: IDLE_TIMEOUT, name: "greenlet-pool".to_owned() }
+    }
+
+    /// The pool that [`offload`](crate::offload()) uses, which all hubs of the process share: of up to 64 threads.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use greenlet_hub::ThreadPool;
+    ///
+    /// // Begun now, waited for later.
+    /// let reading = ThreadPool::global().spawn(|| std::fs::read("/proc/self/stat"));
+    /// assert!(!reading.join().unwrap()?.is_empty());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn global() -> &'static ThreadPool {
+        static POOL: OnceLock<ThreadPool> = OnceLock::new();
+        POOL.get_or_init(|| ThreadPool::builder().size(blocking_threads()).name("greenlet-block").build())
     }
 
     /// Has `f` run by one of the threads. Never switches, and never waits: while all threads are busy, it is queued.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greenlet_hub::{Elapsed, JoinError, joinall, offload, sleep, spawn, timeout, yield_now};
+use greenlet_hub::{Elapsed, JoinError, ThreadPool, joinall, offload, sleep, spawn, timeout, yield_now};
 
 use crate::child::in_child;
 use crate::support::{HANG, status};
@@ -112,10 +112,11 @@ fn sixty_four_threads_serve_all_hubs_and_the_rest_waits() {
         };
         let other_hub = thread::spawn(crowd.clone());
         let own = spawn(crowd);
-        while running.load(Ordering::Relaxed) < 64 {
+        let metrics = || ThreadPool::global().metrics();
+        while running.load(Ordering::Relaxed) < 64 || metrics().queued < 2 * JOBS - 64 {
             sleep(MS);
         }
-        sleep(20 * MS);
+        assert_eq!((metrics().threads, metrics().idle, metrics().completed), (64, 0, 0));
         assert_eq!(running.load(Ordering::Relaxed), 64);
         assert_eq!(status("Threads"), before + 64 + 1);
         drop(receive.0);
