@@ -124,7 +124,8 @@
 //! # What to keep in mind
 //!
 //! * Greenlets take turns by themselves: one that computes for long holds up the others of its thread. [`yield_now`] lets them run.
-//! * Calls that block the *thread*, such as `std::thread::sleep`, a contended `std::sync::Mutex` or std's sockets, hold up all of its greenlets.
+//! * Calls that block the *thread*, such as `std::thread::sleep`, a contended `std::sync::Mutex` or std's sockets, hold up all of its greenlets;
+//!   [`offload`] has another thread make them.
 //! * Greenlets share the thread's thread-locals; see [`no_switch`].
 //! * A greenlet's stack has 244 KiB, of which only what is touched takes memory; [`Builder::stack_size`] gives another.
 //! * Settings of the whole process, such as the number of hubs, are those of its environment (`GREENLET_HUBS` and others), or what the program installs: [`Config`].
@@ -135,10 +136,10 @@
 
 pub use greenlet_hub::{
     AccessError, Builder, Config, ConfigError, Elapsed, Greenlet, Handle, HubPool, InheritedKey, Iwait, JoinError,
-    JoinHandle, KillError, LinkId, LocalKey, Scope, ScopedJoinHandle, TaskGroup, Waitable, current, inherited_local,
-    iwait, joinall, killall, local, no_switch, scope, shield, shutdown, sleep, sleep_until, spawn, spawn_later,
-    task_group, timeout, timeout_at, wait, wait_readable, wait_readable_timeout, wait_writable, wait_writable_timeout,
-    yield_now,
+    JoinHandle, KillError, LinkId, LocalKey, OffloadHandle, Scope, ScopedJoinHandle, TaskGroup, ThreadPool, Waitable,
+    current, inherited_local, iwait, joinall, killall, local, no_switch, offload, scope, shield, shutdown, sleep,
+    sleep_until, spawn, spawn_later, task_group, timeout, timeout_at, wait, wait_readable, wait_readable_timeout,
+    wait_writable, wait_writable_timeout, yield_now,
 };
 
 pub use greenlet_sync::{actor, as_completed, as_completed_timeout, generator, select};

@@ -20,14 +20,45 @@ struct Owner;
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        let hub = HUB.replace(ptr::null()).cast_mut();
-        if !hub.is_null() {
-            // SAFETY: `make` got it from `Box::into_raw`, and nothing finds it any more: greenlets of this hub that are
-            // suspended never run again, and the thread's own stack is past all its calls.
-            let hub = unsafe { Box::from_raw(hub) };
-            hub.end();
+        // SAFETY: the thread ends, so its own stack is past all its calls.
+        unsafe { end() };
+    }
+}
+
+/// Ends this thread's hub, if there is one; false if there is none.
+///
+/// # Safety
+///
+/// No call that uses the hub is under way on the thread's own stack, on which this is called.
+unsafe fn end() -> bool {
+    let hub = HUB.replace(ptr::null()).cast_mut();
+    if hub.is_null() {
+        return false;
+    }
+    // SAFETY: `make` got it from `Box::into_raw`, and nothing finds it any more: greenlets of this hub that are
+    // suspended never run again, and the thread's own stack is past all its calls, as the caller promises.
+    let hub = unsafe { Box::from_raw(hub) };
+    hub.end();
+    true
+}
+
+/// Calls `f`, and ends the hub that it has made on this thread, as if the thread had ended. If there was one before, that stays.
+pub(crate) fn with_passing_hub<R>(f: impl FnOnce() -> R) -> R {
+    struct End;
+
+    impl Drop for End {
+        fn drop(&mut self) {
+            // SAFETY: there was no hub when `f` was called, so all calls that use this one were made by `f`, which has returned or
+            // unwound; and a greenlet's stack, which has a hub, this is not.
+            while unsafe { end() } {
+                // The destructors of its locals may have made another.
+            }
         }
     }
+
+    // Made only then: dropping it is what ends the hub.
+    let _end = HUB.get().is_null().then(|| End);
+    f()
 }
 
 impl Hub {

@@ -2,7 +2,7 @@
 //!
 //! A hub that is about to sleep with no timer, no descriptor and no job outside can only be woken by another hub or by a
 //! thread that is none of ours. So it looks, once a second for ten seconds, whether *every* hub of the process sleeps like
-//! that, and whether the process has any other thread at all. If there is none, each waiting main greenlet gets a panic
+//! that, and whether the process has any other thread at all, but for idle ones of our pools. If there is none, each waiting main greenlet gets a panic
 //! that says who waits for what. If there is one, nothing is raised, for it may yet wake somebody: after ten
 //! seconds one line, once a process, says that only it can.
 //!
@@ -16,6 +16,8 @@
 //! two looks: if in both every hub sleeps with an empty inbox, and none has slept a new sleep between them, then at
 //! one moment all of them slept with nothing on the way. (A hub that was left a message does not count as sleeping
 //! even before it wakes: the announcement and the messages share a word.) The list is locked meanwhile, so only one hub decides.
+//! Threads of our pools that wait for jobs are counted between the two looks, and have to be the same before and after the threads of
+//! the process are counted: see `thread_pool/workers.rs`.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -28,6 +30,7 @@ use crate::greenlet::Greenlet;
 use crate::hub::Hub;
 use crate::shared::{Message, Shared, all_hubs};
 use crate::sys::count_threads;
+use crate::thread_pool::IdleThreads;
 
 /// How long a hub has slept, at the least, when it looks.
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -40,9 +43,11 @@ const LISTED: usize = 100;
 pub(crate) fn check(hub: &Hub, looks: u32) {
     let hubs = all_hubs();
     let before = sleeps(&hubs.alive);
+    let idle = IdleThreads::now();
     let threads = count_threads();
+    let is_alone = threads == Some(hubs.alive.len() + idle.count()) && idle == IdleThreads::now();
     let is_for_good = before.is_some() && before == sleeps(&hubs.alive);
-    if is_for_good && threads == Some(hubs.alive.len()) {
+    if is_for_good && is_alone {
         let serves = |hub: &&Shared| hub.serves.load(Ordering::Relaxed);
         let (serving, others): (Vec<&'static Shared>, Vec<_>) = hubs.alive.iter().copied().partition(serves);
         let mains = others.into_iter().map(|hub| (hub, hub.id())).collect();
@@ -53,7 +58,8 @@ pub(crate) fn check(hub: &Hub, looks: u32) {
         return;
     }
     drop(hubs);
-    if looks == LOOKS && is_for_good {
+    // A job that runs is hope, even if nobody who sleeps here is known to wait for it.
+    if looks == LOOKS && is_for_good && IdleThreads::now().are_all() {
         say_once(hub);
     }
 }

@@ -409,6 +409,8 @@ pub enum JoinError {
     NoStack(io::Error),
     /// The thread of its hub ended before it did.
     HubEnded,
+    /// No thread could be started for a job of a [`ThreadPool`](crate::ThreadPool) that has none.
+    NoThread(io::Error),
 }
 
 impl fmt::Display for JoinError {
@@ -421,6 +423,7 @@ impl fmt::Display for JoinError {
             JoinError::Killed => f.write_str("the greenlet was killed"),
             JoinError::NoStack(err) => write!(f, "there was no stack for the greenlet: {err}"),
             JoinError::HubEnded => f.write_str("the thread of the greenlet's hub has ended"),
+            JoinError::NoThread(err) => write!(f, "no thread could be started for the job: {err}"),
         }
     }
 }
@@ -428,7 +431,7 @@ impl fmt::Display for JoinError {
 impl Error for JoinError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            JoinError::NoStack(err) => Some(err),
+            JoinError::NoStack(err) | JoinError::NoThread(err) => Some(err),
             _ => None,
         }
     }

@@ -266,19 +266,25 @@ impl Hub {
             if let Some(next) = self.next_of_crowd() {
                 return next;
             }
-            // Only one that starts at once is taken, so that those which wait are left to the other hubs. Not before others have had their turn
-            // to be looked at; and then one even if there is something ready.
-            if !used_up && let Some(job) = self.take_job(false) {
-                return job;
-            }
-            self.look();
-            if let Some(job) = self.take_job(true) {
+            if let Some(job) = self.take_job_or_look() {
                 return job;
             }
         }
     }
 
-    /// Takes a job of the pool, to be started at once.
+    /// Takes a job if nothing is ready; or looks, as it must when so many have run, and takes one then, even if there is something ready.
+    #[inline(never)]
+    fn take_job_or_look(&self) -> Option<HubRef> {
+        // What `next` has made of none that were left.
+        let must_look = self.runs.get() == u32::MAX;
+        if !must_look && let Some(job) = self.take_job(false) {
+            return Some(job);
+        }
+        self.look();
+        self.take_job(true)
+    }
+
+    /// Takes a job of the pool, to be started at once: so those that wait are left to the other hubs.
     #[inline]
     fn take_job(&self, fair: bool) -> Option<HubRef> {
         let member = self.member.get()?;

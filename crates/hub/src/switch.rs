@@ -109,6 +109,19 @@ impl Hub {
         }
     }
 
+    /// What a wait does first, for a call that begins something which is to be waited for: where the wait could only unwind, nothing is begun.
+    pub(crate) fn before_wait(&self, reason: Reason) {
+        match self.switching.get() {
+            Switching::Panics => {
+                self.current().local().reason.set(reason);
+                self.raise();
+            }
+            // Through the run queue, so that who swallows everything does not keep the others from running.
+            Switching::Allowed if self.current().must_unwind() => self.yield_now(),
+            Switching::Allowed | Switching::Blocks => {}
+        }
+    }
+
     pub(crate) fn switching_allowed(&self) -> bool {
         self.switching.get() == Switching::Allowed
     }

@@ -11,7 +11,7 @@ use greenlet_hub::{
 };
 
 use crate::child::in_child;
-use crate::support::{HANG, descriptors, status};
+use crate::support::{HANG, cpu_micros, descriptors, status};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -51,15 +51,6 @@ fn a_plain_thread_parks_and_makes_no_descriptor() {
 #[test]
 fn a_thread_that_waits_takes_no_processor_time() {
     let ended = in_child("threads::a_thread_that_waits_takes_no_processor_time", || {
-        let cpu = || {
-            let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
-            // SAFETY: `usage` is room for the answer.
-            assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) }, 0);
-            // SAFETY: the call has filled it.
-            let usage = unsafe { usage.assume_init() };
-            let micros = |time: libc::timeval| time.tv_sec * 1_000_000 + time.tv_usec;
-            micros(usage.ru_utime) + micros(usage.ru_stime)
-        };
         let (near, _far) = UnixStream::pair().unwrap();
         let idle = [
             thread::spawn(|| sleep(500 * MS)),
@@ -67,9 +58,9 @@ fn a_thread_that_waits_takes_no_processor_time() {
                 wait_readable_timeout(&near, 500 * MS).unwrap();
             }),
         ];
-        let before = cpu();
+        let before = cpu_micros();
         sleep(400 * MS);
-        let took = cpu() - before;
+        let took = cpu_micros() - before;
         assert!(took < 40_000, "{took} us");
         idle.into_iter().for_each(|thread| thread.join().unwrap());
     });
