@@ -2,15 +2,11 @@
 
 use crate::thread_pool::ThreadPool;
 
-/// So many threads at the most run blocking code.
-pub(crate) fn blocking_threads() -> usize {
-    64
-}
-
 /// Runs `f` on another thread, and waits for its result; the other greenlets of this hub run meanwhile.
 ///
 /// For what blocks a thread and cannot be helped: files, C libraries, databases' clients, long computations. All hubs of the process share
-/// the threads. They are started as they are needed, up to 64, and end when they have had nothing to do for ten seconds. While all of them are busy, jobs
+/// the threads. They are started as they are needed, up to 64 or as many as [`Config::blocking_threads`](crate::Config::blocking_threads) says, and end
+/// when they have had nothing to do for ten seconds. While all of them are busy, jobs
 /// wait for their turn, in the order in which they came. [`ThreadPool::global`] is that pool; one of one's own has a limit of its own.
 ///
 /// A greenlet that is killed or timed out while it waits is free at once. The thread goes on to the end of `f`, since nothing can stop it, and drops the result.

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::config;
 use crate::hub::{Hub, deadline_after};
 use crate::thread_pool::{Run, ThreadPool, Turn, copy_error};
 use crate::wait_list::WaitList;
@@ -26,12 +27,12 @@ const LONGEST_NAME: usize = 254;
 /// So many threads at the most look names up. They are not those of [`offload`](crate::offload()): a name server that does not answer holds up nothing
 /// but look-ups.
 fn dns_threads() -> usize {
-    16
+    config::get().get_dns_threads()
 }
 
 /// Waits until the host's addresses are known. A numeric address is answered at once, without a thread.
 ///
-/// libc's `getaddrinfo` does it, on one of at most 16 threads that only do this. Greenlets, of whichever hub, that look up the same host at the same time share
+/// libc's `getaddrinfo` does it, on one of at most 16 threads ([`Config::dns_threads`](crate::Config::dns_threads)) that only do this. Greenlets, of whichever hub, that look up the same host at the same time share
 /// one look-up. Nothing is remembered after it. A greenlet that is killed or timed out while it waits is free at once, and the others of its look-up
 /// do not notice.
 ///

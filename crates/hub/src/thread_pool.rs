@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::config;
 use crate::greenlet::JoinError;
 use crate::hub::Hub;
-use crate::offload::blocking_threads;
 use crate::waiter::Reason;
 
 use self::job::{Job, REASON};
@@ -81,7 +81,11 @@ impl ThreadPool {
     /// assert_eq!(pool.apply(|| std::thread::current().name().map(str::to_owned)).as_deref(), Some("sqlite"));
     /// ```
     pub fn builder() -> ThreadPoolBuilder {
-        ThreadPoolBuilder { size: blocking_threads(), idle_timeout: IDLE_TIMEOUT, name: "greenlet-pool".to_owned() }
+        ThreadPoolBuilder {
+            size: config::get().get_blocking_threads(),
+            idle_timeout: IDLE_TIMEOUT,
+            name: "greenlet-pool".to_owned(),
+        }
     }
 
     /// The pool that [`offload`](crate::offload()) uses, which all hubs of the process share: of up to 64 threads.
@@ -98,7 +102,7 @@ impl ThreadPool {
     /// ```
     pub fn global() -> &'static ThreadPool {
         static POOL: OnceLock<ThreadPool> = OnceLock::new();
-        POOL.get_or_init(|| ThreadPool::builder().size(blocking_threads()).name("greenlet-block").build())
+        POOL.get_or_init(|| ThreadPool::builder().name("greenlet-block").build())
     }
 
     /// Has `f` run by one of the threads. Never switches, and never waits: while all threads are busy, it is queued.

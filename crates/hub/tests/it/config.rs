@@ -5,10 +5,12 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::catch_unwind;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use greenlet_hub::{Config, ConfigError, Handle, HubPool, sleep, spawn, yield_now};
+use greenlet_hub::{Config, ConfigError, Handle, HubPool, joinall, offload, sleep, spawn, yield_now};
 
 use crate::child::{Ended, in_child, in_child_with};
 
@@ -168,6 +170,28 @@ fn the_global_pool_has_as_many_hubs_as_were_set() {
         assert_eq!(HubPool::global().handles().len(), 3);
         assert_eq!(HubPool::builder().build().unwrap().handles().len(), 3);
         assert_eq!(HubPool::new(1).unwrap().handles().len(), 1);
+    })
+    .check();
+}
+
+#[test]
+fn no_more_threads_run_what_is_offloaded_than_were_set() {
+    let name = "config::no_more_threads_run_what_is_offloaded_than_were_set";
+    with("GREENLET_BLOCKING_THREADS", "2", name, || {
+        let running = Arc::new(AtomicUsize::new(0));
+        let most = joinall((0..6).map(|_| {
+            let running = Arc::clone(&running);
+            spawn(move || {
+                offload(move || {
+                    let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+                    thread::sleep(Duration::from_millis(5));
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    now
+                })
+            })
+        }));
+        let most = most.into_iter().map(Result::unwrap).max().unwrap();
+        assert!(most <= 2, "{most}");
     })
     .check();
 }
