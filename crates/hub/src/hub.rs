@@ -103,8 +103,6 @@ pub(crate) struct Hub {
     pub(crate) watching: Cell<usize>,
     /// How many jobs of this hub's greenlets are with other threads of ours.
     outside: Cell<usize>,
-    /// How many greenlets have a stack.
-    alive: Cell<u64>,
     /// Its place in a pool, if it is one of a pool's hubs.
     member: OnceCell<Member>,
     /// Of the stacks of greenlets that ask for no other size.
@@ -171,7 +169,6 @@ impl Hub {
             poller: OnceCell::new(),
             watching: Cell::new(0),
             outside: Cell::new(0),
-            alive: Cell::new(0),
             member: OnceCell::new(),
             stack_size,
             pool: RefCell::new(pool),
@@ -356,7 +353,7 @@ impl Hub {
         match taken {
             Ok(coroutine) => {
                 job.set_coroutine(Some(coroutine));
-                self.alive.set(self.alive.get() + 1);
+                self.shared.gauges.greenlets.add(1);
                 true
             }
             Err(err) => {
@@ -381,7 +378,7 @@ impl Hub {
             self.leave_table(greenlet);
         }
         if let Some(coroutine) = greenlet.set_coroutine(None) {
-            self.alive.set(self.alive.get() - 1);
+            self.shared.gauges.greenlets.subtract(1);
             let mut pool = self.pool.borrow_mut();
             pool.give(coroutine);
             if pool.idle() > KEPT_IDLE && self.trim_at.get().is_none() {
@@ -426,9 +423,7 @@ impl Hub {
         }
         self.crowd_runs.set(self.tick);
         self.runs.set(if self.crowd.get() == 0 { self.tick } else { 0 });
-        let gauges = &self.shared.gauges;
-        gauges.turns.add(1);
-        gauges.greenlets.set(self.alive.get());
+        self.shared.gauges.turns.add(1);
         self.drain_inbox();
         if self.urgent.is_empty() && self.ready.is_empty() {
             self.sleep_unless_there_are_jobs();
