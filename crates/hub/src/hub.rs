@@ -728,13 +728,22 @@ impl Hub {
         while let Some(timed) = self.timers.borrow_mut().pop_due(u64::MAX) {
             left.push(timed.block);
         }
+        let mut unstarted = Vec::new();
         for greenlet in left {
             if let Some(coroutine) = greenlet.set_coroutine(None) {
                 coroutine.leak();
             }
-            if greenlet != self.main.hub_ref() {
+            if greenlet.is_stray() && greenlet.local().place.get() == Local::NOWHERE {
+                unstarted.push(greenlet);
+            } else if greenlet != self.main.hub_ref() {
                 greenlet.abandon();
             }
+        }
+        // What other threads have spawned and never ran is dropped, whether this has seen it or not; when all others have been told,
+        // since the user's destructors may wait for them.
+        for job in unstarted {
+            job.refuse(JoinError::HubEnded);
+            job.finish();
         }
         drop(messages);
         // The main greenlet's locals live as long as its thread.
