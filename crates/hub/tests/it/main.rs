@@ -5,6 +5,7 @@ mod config;
 mod deadlock;
 mod descriptors;
 mod fairness;
+mod handle;
 mod hub_pool;
 mod inherited;
 mod io;
