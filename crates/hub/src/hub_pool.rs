@@ -290,13 +290,17 @@ impl HubPool {
         let hubs = hubs.map(|((place, handle), queued)| {
             let gauges = &place.shared.gauges;
             let (lived, busy) = gauges.lived_and_busy();
+            let turns = gauges.turns.get();
+            let busy_share = busy.as_secs_f64() / lived.as_secs_f64().max(f64::MIN_POSITIVE);
+            // Asked last: once a hub has ended, the gauges are those of another.
+            let (turns, busy_share) = if handle.is_alive() { (turns, busy_share) } else { (0, 0.0) };
             HubMetrics {
                 started: place.counts.started.get(),
                 stolen: place.counts.stolen.get(),
                 queued,
                 greenlets: handle.load(),
-                turns: gauges.turns.get(),
-                busy_share: busy.as_secs_f64() / lived.as_secs_f64().max(f64::MIN_POSITIVE),
+                turns,
+                busy_share,
             }
         });
         PoolMetrics { queued, hubs: hubs.collect() }
@@ -337,9 +341,9 @@ pub struct HubMetrics {
     pub queued: usize,
     /// Its greenlets, as [`Handle::load`] counts them.
     pub greenlets: usize,
-    /// How often it has looked at descriptors, timers and other threads.
+    /// How often it has looked at descriptors, timers and other threads; 0 once it has ended.
     pub turns: u64,
-    /// The part of its life in which it has not slept, from 0 to 1.
+    /// The part of its life in which it has not slept, from 0 to 1; 0 once it has ended.
     pub busy_share: f64,
 }
 
