@@ -7,6 +7,7 @@ mod descriptors;
 mod fairness;
 mod handle;
 mod hub_pool;
+mod hub_pool_end;
 mod inherited;
 mod io;
 mod join;
