@@ -76,8 +76,7 @@ impl Victims {
                         thread::yield_now();
                     }
                     assert!(killall(&victims, Some(HANG)).unwrap(), "one that was killed does not end");
-                    killed +=
-                        joinall(victims.into_iter()).into_iter().filter(|end: &Result<(), _>| end.is_err()).count();
+                    killed += joinall(victims).into_iter().filter(|end: &Result<(), _>| end.is_err()).count();
                 }
                 killed
             }
