@@ -66,6 +66,8 @@ const PANICKED: u32 = 64;
 const MAIN: u32 = 128;
 /// It runs a link.
 const LINK: u32 = 256;
+/// It was spawned without a hub: what it consists of may be dropped anywhere.
+const STRAY: u32 = 512;
 
 /// What every greenlet has, whatever its closure.
 ///
@@ -392,6 +394,11 @@ impl Block {
         self.flags.fetch_or(LINK, Ordering::Relaxed);
     }
 
+    /// Whether it was spawned without a hub, as a [`Stray`].
+    pub(crate) fn is_stray(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & STRAY != 0
+    }
+
     pub(crate) fn is_main(&self) -> bool {
         self.flags.load(Ordering::Relaxed) & MAIN != 0
     }
@@ -613,6 +620,8 @@ impl Stray {
             }
             None => Block::allocate(closure, &BlockMemory::default(), None, next_id(), spawned_at, options),
         };
+        // Nobody else has it yet.
+        block.flags.store(STRAY, Ordering::Relaxed);
         (Stray(BlockRef(block.0)), block)
     }
 

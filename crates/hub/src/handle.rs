@@ -109,10 +109,10 @@ impl Handle {
     /// # Examples
     ///
     /// ```
-    /// use greenlet_hub::{Handle, spawn, yield_now};
+    /// use greenlet_hub::{Handle, spawn};
     ///
-    /// spawn(|| assert_eq!(Handle::current().load(), 1));
-    /// yield_now();
+    /// let greenlet = spawn(|| Handle::current().load());
+    /// assert_eq!(greenlet.join().unwrap(), 1);
     /// assert_eq!(Handle::current().load(), 0);
     /// ```
     pub fn load(&self) -> usize {

@@ -103,8 +103,6 @@ pub(crate) struct Hub {
     pub(crate) watching: Cell<usize>,
     /// How many jobs of this hub's greenlets are with other threads of ours.
     outside: Cell<usize>,
-    /// How many greenlets have a stack.
-    alive: Cell<u64>,
     /// Its place in a pool, if it is one of a pool's hubs.
     member: OnceCell<Member>,
     /// Of the stacks of greenlets that ask for no other size.
@@ -171,7 +169,6 @@ impl Hub {
             poller: OnceCell::new(),
             watching: Cell::new(0),
             outside: Cell::new(0),
-            alive: Cell::new(0),
             member: OnceCell::new(),
             stack_size,
             pool: RefCell::new(pool),
@@ -356,7 +353,7 @@ impl Hub {
         match taken {
             Ok(coroutine) => {
                 job.set_coroutine(Some(coroutine));
-                self.alive.set(self.alive.get() + 1);
+                self.shared.gauges.greenlets.add(1);
                 true
             }
             Err(err) => {
@@ -381,7 +378,7 @@ impl Hub {
             self.leave_table(greenlet);
         }
         if let Some(coroutine) = greenlet.set_coroutine(None) {
-            self.alive.set(self.alive.get() - 1);
+            self.shared.gauges.greenlets.subtract(1);
             let mut pool = self.pool.borrow_mut();
             pool.give(coroutine);
             if pool.idle() > KEPT_IDLE && self.trim_at.get().is_none() {
@@ -426,9 +423,7 @@ impl Hub {
         }
         self.crowd_runs.set(self.tick);
         self.runs.set(if self.crowd.get() == 0 { self.tick } else { 0 });
-        let gauges = &self.shared.gauges;
-        gauges.turns.add(1);
-        gauges.greenlets.set(self.alive.get());
+        self.shared.gauges.turns.add(1);
         self.drain_inbox();
         if self.urgent.is_empty() && self.ready.is_empty() {
             self.sleep_unless_there_are_jobs();
@@ -733,13 +728,22 @@ impl Hub {
         while let Some(timed) = self.timers.borrow_mut().pop_due(u64::MAX) {
             left.push(timed.block);
         }
+        let mut unstarted = Vec::new();
         for greenlet in left {
             if let Some(coroutine) = greenlet.set_coroutine(None) {
                 coroutine.leak();
             }
-            if greenlet != self.main.hub_ref() {
+            if greenlet.is_stray() && greenlet.local().place.get() == Local::NOWHERE {
+                unstarted.push(greenlet);
+            } else if greenlet != self.main.hub_ref() {
                 greenlet.abandon();
             }
+        }
+        // What other threads have spawned and never ran is dropped, whether this has seen it or not; when all others have been told,
+        // since the user's destructors may wait for them.
+        for job in unstarted {
+            job.refuse(JoinError::HubEnded);
+            job.finish();
         }
         drop(messages);
         // The main greenlet's locals live as long as its thread.

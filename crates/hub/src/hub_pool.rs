@@ -221,7 +221,7 @@ impl HubPool {
     ///
     /// From the call on, jobs from outside are refused; what the pool's own greenlets spawn meanwhile still runs. Jobs that have not started
     /// when the grace is over never do. What resists is reported on stderr by name, returned, and leaked with its stack; so is a hub whose
-    /// greenlet computes on and on. A second call waits as well, and returns nothing.
+    /// greenlet computes on and on. A second call waits as well, for what is left of the first one's grace, and returns nothing.
     ///
     /// # Panics
     ///
@@ -246,10 +246,16 @@ impl HubPool {
         let crew = &self.owner.crew;
         let own = Hub::try_here().and_then(Hub::member).is_some_and(|member| Arc::ptr_eq(&member.crew, crew));
         assert!(!own, "a pool is not shut down by one of its own greenlets, which would have to wait for itself");
-        crew.begin_to_close(Some(deadline_after(grace)));
-        let patience = deadline_after(grace.saturating_add(CLEANUP).saturating_add(PATIENCE));
+        let own = deadline_after(grace);
+        crew.begin_to_close(Some(own));
+        // Who has called first has set it.
+        let patience = crew.deadline().unwrap_or(own) + CLEANUP + PATIENCE;
         let reason = Reason::new("the end of a pool's hubs");
         while !crew.has_ended() && crew.ended.wait(reason, Some(patience), || crew.has_ended()) {}
+        if !crew.has_ended() {
+            // Where every hub computes, none has told those who join what will never run.
+            crew.close();
+        }
         // What is left of a thread that has ended are its destructors. One that has not computes, and nobody can make it stop.
         let threads = std::mem::take(&mut *self.owner.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
@@ -284,13 +290,17 @@ impl HubPool {
         let hubs = hubs.map(|((place, handle), queued)| {
             let gauges = &place.shared.gauges;
             let (lived, busy) = gauges.lived_and_busy();
+            let turns = gauges.turns.get();
+            let busy_share = busy.as_secs_f64() / lived.as_secs_f64().max(f64::MIN_POSITIVE);
+            // Asked last: once a hub has ended, the gauges are those of another.
+            let (turns, busy_share) = if handle.is_alive() { (turns, busy_share) } else { (0, 0.0) };
             HubMetrics {
                 started: place.counts.started.get(),
                 stolen: place.counts.stolen.get(),
                 queued,
                 greenlets: handle.load(),
-                turns: gauges.turns.get(),
-                busy_share: busy.as_secs_f64() / lived.as_secs_f64().max(f64::MIN_POSITIVE),
+                turns,
+                busy_share,
             }
         });
         PoolMetrics { queued, hubs: hubs.collect() }
@@ -331,9 +341,9 @@ pub struct HubMetrics {
     pub queued: usize,
     /// Its greenlets, as [`Handle::load`] counts them.
     pub greenlets: usize,
-    /// How often it has looked at descriptors, timers and other threads.
+    /// How often it has looked at descriptors, timers and other threads; 0 once it has ended.
     pub turns: u64,
-    /// The part of its life in which it has not slept, from 0 to 1.
+    /// The part of its life in which it has not slept, from 0 to 1; 0 once it has ended.
     pub busy_share: f64,
 }
 

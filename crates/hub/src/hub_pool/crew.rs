@@ -100,6 +100,8 @@ impl Crew {
     pub(crate) fn leave(self: &Arc<Crew>, job: Stray) {
         let own = Hub::try_here().and_then(Hub::member).filter(|member| Arc::ptr_eq(&member.crew, self));
         match own {
+            // Another hub could start it before this one has dropped it.
+            Some(_) if self.closed.load(Ordering::Relaxed) => return,
             Some(member) => member.queue.push(job),
             None if self.is_closing() => return,
             None => self.injector.push(job),

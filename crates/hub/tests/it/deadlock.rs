@@ -7,7 +7,10 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use greenlet_hub::{Builder, JoinHandle, Reason, Wait, WaitList, joinall, sleep, spawn, wait_readable, yield_now};
+use greenlet_hub::{
+    Builder, Greenlet, HubPool, JoinError, JoinHandle, Reason, Wait, WaitList, joinall, sleep, spawn, wait_readable,
+    yield_now,
+};
 
 use crate::child::{alone_in_child, in_child};
 
@@ -193,4 +196,162 @@ fn another_thread_is_hope_and_after_ten_seconds_a_line() {
     assert_eq!(ended.count("waits for the plain thread"), 1, "{}", ended.stderr);
     assert_eq!(ended.count("'Estragon'"), 1, "{}", ended.stderr);
     assert_eq!(ended.count("nothing can wake any hub"), 0, "{}", ended.stderr);
+}
+
+// ---- with pools ----
+
+/// A greenlet on the hub with that number, which waits for what is sent to it.
+fn waits_for_another(pool: &HubPool, hub: usize, name: &str) -> (JoinHandle<()>, mpsc::Sender<Greenlet>) {
+    let (send, receive) = mpsc::channel::<Greenlet>();
+    let greenlet = Builder::new().name(name).spawn_on(&pool.handles()[hub], move || {
+        while receive.try_recv().map(|other| other.wait()).is_err() {
+            yield_now();
+        }
+    });
+    (greenlet, send)
+}
+
+#[test]
+fn greenlets_of_a_pools_hubs_that_wait_for_each_other_are_in_the_mains_report() {
+    let name = "deadlock::greenlets_of_a_pools_hubs_that_wait_for_each_other_are_in_the_mains_report";
+    let ended = alone_in_child(name, || {
+        let pool = HubPool::builder().hubs(2).name("pool").build().unwrap();
+        let (cat, to_cat) = waits_for_another(&pool, 0, "cat");
+        let (dog, to_dog) = waits_for_another(&pool, 1, "dog");
+        to_cat.send(dog.greenlet().clone()).unwrap();
+        to_dog.send(cat.greenlet().clone()).unwrap();
+        let (cat_id, dog_id) = (cat.id(), dog.id());
+        let joined = catch_unwind(|| cat.join()).map(drop);
+        let report = *joined.expect_err("a deadlock").downcast::<String>().expect("a message");
+        let line = |text: &str| report.lines().find(|line| line.contains(text)).unwrap_or_default().to_owned();
+        assert!(report.contains("deadlock"), "{report}");
+        assert!(line("main greenlet").contains(&format!("the end of greenlet {cat_id}")), "{report}");
+        assert!(line("'cat'").contains(&format!("waits for the end of greenlet {dog_id}")), "{report}");
+        assert!(line("'dog'").contains(&format!("waits for the end of greenlet {cat_id}")), "{report}");
+        assert!(line("'cat'").contains("tests/it/deadlock.rs:"), "{report}");
+        assert!(report.contains("'pool-0'") && report.contains("'pool-1'"), "{report}");
+        // The pool's own mains wait for its end, which is nobody's concern.
+        assert!(!report.contains("end of its pool"), "{report}");
+        assert_eq!(report.matches("waits for").count(), 3, "{report}");
+        // Main goes on, and may end them; `shutdown` has a deadline, so it is not one more deadlock.
+        assert_eq!(pool.spawn(|| 7).join().unwrap(), 7);
+        assert!(pool.shutdown(Duration::from_millis(10)).is_empty());
+        // By the kill, or since the other one has ended by it.
+        assert!(matches!(dog.join(), Ok(()) | Err(JoinError::Killed)));
+    });
+    ended.check();
+}
+
+#[test]
+fn of_a_pool_and_main_at_most_a_hundred_greenlets_are_listed_of_each() {
+    let ended = alone_in_child("deadlock::of_a_pool_and_main_at_most_a_hundred_greenlets_are_listed_of_each", || {
+        let pool = HubPool::new(2).unwrap();
+        let list = Arc::new(WaitList::new());
+        let wait = |n: usize| {
+            let list = Arc::clone(&list);
+            pool.handles()[n % 2].spawn(move || list.wait(Reason::new("nothing"), None, || false))
+        };
+        drop(joinall((0..260).map(wait)));
+    });
+    assert_eq!(ended.status.code(), Some(101), "{}", ended.stderr);
+    assert_eq!(ended.count("waits for nothing"), 100, "{}", ended.stderr);
+    let more = ended.stderr.lines().filter_map(|line| line.strip_prefix("  and ")?.strip_suffix(" more"));
+    assert_eq!(more.map(|more| more.parse::<usize>().unwrap()).sum::<usize>(), 160, "{}", ended.stderr);
+}
+
+#[test]
+fn a_job_that_waits_for_main_s_own_greenlet_is_part_of_the_circle() {
+    let ended = alone_in_child("deadlock::a_job_that_waits_for_main_s_own_greenlet_is_part_of_the_circle", || {
+        let pools = [HubPool::new(1).unwrap(), HubPool::new(1).unwrap()];
+        let here = Builder::new().name("here").spawn(|| Wait::begin(Reason::new("Godot")).notified(None));
+        let one = pools[0].spawn({
+            let here = here.greenlet().clone();
+            move || here.wait()
+        });
+        let one_greenlet = one.greenlet().clone();
+        let two = pools[1].spawn(move || one_greenlet.wait());
+        drop((one, two.join(), here));
+    });
+    assert_eq!(ended.status.code(), Some(101), "{}", ended.stderr);
+    assert_eq!(ended.count("waits for"), 4, "{}", ended.stderr);
+    assert_eq!(ended.count("'here'"), 1, "{}", ended.stderr);
+    assert_eq!(ended.count("serves a pool"), 2, "{}", ended.stderr);
+}
+
+#[test]
+fn each_of_several_mains_is_told_what_the_pools_greenlets_wait_for() {
+    let ended = alone_in_child("deadlock::each_of_several_mains_is_told_what_the_pools_greenlets_wait_for", || {
+        let pool = HubPool::new(1).unwrap();
+        let stuck = Builder::new().name("stuck").spawn_in(&pool, || Wait::begin(Reason::new("Godot")).notified(None));
+        let main_waits = |greenlet: Greenlet| {
+            let report = catch_unwind(|| greenlet.wait()).expect_err("a deadlock");
+            let report = *report.downcast::<String>().expect("a message");
+            assert!(report.contains("'stuck'") && report.contains("waits for Godot"), "{report}");
+            assert_eq!(report.matches("main greenlet").count(), 1, "{report}");
+        };
+        let other = thread::spawn({
+            let stuck = stuck.greenlet().clone();
+            move || main_waits(stuck)
+        });
+        main_waits(stuck.greenlet().clone());
+        // Not through its hub, which would be one more.
+        other.join().unwrap();
+    });
+    ended.check();
+}
+
+#[test]
+fn a_pool_beside_a_main_that_sleeps_or_computes_says_nothing() {
+    let ended = alone_in_child("deadlock::a_pool_beside_a_main_that_sleeps_or_computes_says_nothing", || {
+        let (idle, waits) = (HubPool::new(2).unwrap(), HubPool::new(2).unwrap());
+        joinall(idle.each(|| ()));
+        let list = Arc::new(WaitList::new());
+        let waiting = waits.each({
+            let list = Arc::clone(&list);
+            move || list.wait(Reason::new("main"), None, || false)
+        });
+        // Main has a timer.
+        sleep(Duration::from_millis(2200));
+        // Main is not in its hub at all, and its hub does not sleep.
+        thread::sleep(Duration::from_millis(2200));
+        assert_eq!(list.notify_all(), 2);
+        assert!(joinall(waiting).into_iter().all(|waited| waited.unwrap()));
+    });
+    ended.check();
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn as_long_as_a_pools_hub_can_end_a_wait_no_line_is_printed() {
+    let name = "deadlock::as_long_as_a_pools_hub_can_end_a_wait_no_line_is_printed";
+    let ended = in_child(name, || {
+        // There is another thread, the harness's, so after ten seconds a line might be due.
+        let pool = HubPool::new(2).unwrap();
+        let late = pool.handles()[0].spawn(|| {
+            sleep(Duration::from_millis(12_500));
+            7
+        });
+        let passes_on = pool.handles()[1].spawn(move || late.join().unwrap());
+        assert_eq!(passes_on.join().unwrap(), 7);
+    });
+    ended.check();
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn pools_that_come_and_go_are_no_false_alarm() {
+    let ended = alone_in_child("deadlock::pools_that_come_and_go_are_no_false_alarm", || {
+        let start = std::time::Instant::now();
+        let others = spawn(move || {
+            while start.elapsed() < Duration::from_millis(2500) {
+                let pool = HubPool::new(2).unwrap();
+                let job = pool.spawn(|| HubPool::current().unwrap().spawn(yield_now).join().unwrap());
+                job.join().unwrap();
+                assert!(pool.shutdown(Duration::from_secs(60)).is_empty());
+            }
+        });
+        others.join().unwrap();
+    });
+    ended.check();
+    assert_eq!(ended.stderr, "");
 }

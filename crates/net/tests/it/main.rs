@@ -10,6 +10,7 @@ mod concurrency;
 mod conversions;
 mod descriptors;
 mod faults;
+mod hubs;
 mod names;
 mod readiness;
 mod real_clients;

@@ -14,6 +14,7 @@ mod home;
 mod lock;
 mod once;
 mod pool;
+mod pools;
 mod programs;
 mod queue;
 mod rlock;
