@@ -11,15 +11,21 @@ mod channel;
 mod churn;
 mod cross;
 mod echo;
+mod echo_mt;
+mod echo_spin;
 mod event_fanout;
 mod idle;
 mod kill;
 mod lock;
+mod offload;
+mod pool_spawn;
 mod queue;
+mod skynet;
 mod spawns;
 mod timeout;
 mod timers;
 mod waiting;
+mod wake;
 mod yields;
 
 /// The cases in the order in which they are run.
@@ -38,6 +44,12 @@ pub(crate) const ALL: &[Case] = &[
     kill::CASE,
     echo::CASE,
     churn::CASE,
+    skynet::CASE,
+    pool_spawn::CASE,
+    wake::CASE,
+    offload::CASE,
+    echo_mt::CASE,
+    echo_spin::CASE,
 ];
 
 /// One case.
@@ -63,8 +75,12 @@ pub(crate) enum Run {
     Child(fn(&Column, &str, f64) -> io::Result<()>),
     /// As [`Run::Child`], but with a thread on each of both cores: the child begins on the first.
     Pair(fn(&Column, &str, f64) -> io::Result<()>),
+    /// As [`Run::Child`], but all of its threads are free to use both cores.
+    Both(fn(&Column, &str, f64) -> io::Result<()>),
     /// Against a server in a child, by this process.
     Load(fn(&mut Server, &str, f64) -> io::Result<Vec<f64>>),
+    /// As [`Run::Load`], but server and load share both cores.
+    LoadBeside(fn(&mut Server, &str, f64) -> io::Result<Vec<f64>>),
 }
 
 impl Case {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::gauge::{Gauge, Sleepers};
+use crate::gauge::{Alarm, Gauge, Sleepers};
 
 mod corosensei;
 mod floor;
@@ -13,6 +13,7 @@ mod greenlet;
 mod may;
 mod raw_epoll;
 mod raw_eventfd;
+mod rayon;
 mod threads;
 mod tokio;
 mod unwind;
@@ -28,7 +29,9 @@ pub(crate) const ALL: &[Column] = &[
     tokio::COLUMN,
     tokio::MULTI_THREAD,
     may::COLUMN,
+    rayon::COLUMN,
     threads::COLUMN,
+    threads::STD,
     floor::COLUMN,
 ];
 
@@ -56,11 +59,17 @@ pub(crate) struct Column {
     /// Lets tasks sleep as [`Sleepers`] says, once to warm up and once to be measured.
     pub(crate) sleep: Option<fn(&Sleepers)>,
     /// What is done over and over in a case that is about one operation.
-    pub(crate) steps: &'static [Step],
+    pub(crate) steps: &'static [&'static [Step]],
+    /// Lets a thread on the second core sleep, and wakes it.
+    pub(crate) wakes: &'static [Wake],
     /// Wakes so many tasks at once, that wait for one event.
     pub(crate) fan_out: Option<fn(usize) -> FanOut>,
     /// Listens on a free port of 127.0.0.1, tells which, and echoes what every connection sends, for ever.
     pub(crate) serve: Option<Serve>,
+    /// The same with two hubs, workers or threads.
+    pub(crate) serve_on_two: Option<Serve>,
+    /// The same as `serve`, in the case that is about a server that polls for a while before it sleeps.
+    pub(crate) serve_spinning: Option<Serve>,
 }
 
 /// One operation that a case is about, for one of its parameters. Of several for the same the best counts.
@@ -74,6 +83,19 @@ pub(crate) struct Step {
 impl Step {
     const fn of(case: &'static str, param: &'static str, run: fn(usize) -> Duration) -> Self {
         Self { case, param, run }
+    }
+}
+
+/// One way to wake a thread that sleeps. Of several for the same parameter the best counts.
+pub(crate) struct Wake {
+    param: &'static str,
+    /// Makes the sleeper, lets [`Alarm::ring`] wake it, and returns what that took each time.
+    run: fn(&'static Alarm) -> Vec<Duration>,
+}
+
+impl Wake {
+    const fn of(param: &'static str, run: fn(&'static Alarm) -> Vec<Duration>) -> Self {
+        Self { param, run }
     }
 }
 
@@ -92,11 +114,17 @@ const KILLED: usize = 32;
 /// The room of the queue that items are pumped through from one core to the other.
 const PIPE: usize = 1_024;
 
+/// The sum of the numbers that so many jobs have, from 0 on.
+fn sum_below(jobs: usize) -> u64 {
+    let jobs = jobs as u64;
+    jobs * jobs.saturating_sub(1) / 2
+}
+
 /// Rounds of a fan-out after the first, which is to warm up.
 const FAN_OUTS: usize = 5;
 
 /// A server: given what to tell its address to, it does not return.
-type Serve = fn(&dyn Fn(SocketAddr));
+pub(crate) type Serve = fn(&dyn Fn(SocketAddr));
 
 impl Column {
     /// A column without any case.
@@ -108,8 +136,11 @@ impl Column {
         hold: None,
         sleep: None,
         steps: &[],
+        wakes: &[],
         fan_out: None,
         serve: None,
+        serve_on_two: None,
+        serve_spinning: None,
     };
 
     /// Finds a column by its name.
@@ -119,7 +150,26 @@ impl Column {
 
     /// Finds what it does for this parameter of a case.
     pub(crate) fn steps_of(&self, case: &str, param: &str) -> impl Iterator<Item = fn(usize) -> Duration> {
-        self.steps.iter().filter(move |step| step.case == case && step.param == param).map(|step| step.run)
+        self.steps
+            .iter()
+            .copied()
+            .flatten()
+            .filter(move |step| step.case == case && step.param == param)
+            .map(|step| step.run)
+    }
+
+    /// Finds how it wakes for this parameter.
+    pub(crate) fn wakes_of(&self, param: &str) -> impl Iterator<Item = fn(&'static Alarm) -> Vec<Duration>> {
+        self.wakes.iter().filter(move |wake| wake.param == param).map(|wake| wake.run)
+    }
+
+    /// Returns the server that a case is about.
+    pub(crate) fn server_of(&self, case: &str) -> Option<Serve> {
+        match case {
+            "echo_mt" => self.serve_on_two,
+            "echo_spin" => self.serve_spinning,
+            _ => self.serve,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fs;
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::sys;
@@ -136,5 +137,60 @@ impl Sleepers {
         let cpu = sys::usage().cpu - self.before.get();
         println!("{}", cpu.as_nanos() as f64 / self.tasks as f64);
         println!("{}", LATEST.load(Ordering::Relaxed) as f64 / 1e6);
+    }
+}
+
+/// Wakes a sleeping thread again and again, and measures from just before the call that wakes until the sleeper runs.
+///
+/// Thread and sleeper stand on a core each. The one who wakes sleeps between two times for so long that the other one, and whatever
+/// watches for work for a moment before it sleeps, is asleep by then; it looks at what the sleeper noted only after that, so
+/// that nobody runs beside the one who wakes up.
+pub(crate) struct Alarm {
+    rounds: usize,
+    epoch: Instant,
+    /// When the sleeper woke, in nanoseconds since the epoch. 0: it has not.
+    woke: AtomicU64,
+}
+
+/// Every sleep is over by then, and every spin before it.
+const PAUSE: Duration = Duration::from_millis(2);
+/// Rounds before those that count.
+const WARM_UP: usize = 5;
+
+impl Alarm {
+    /// Wakes about as often as fits into so many seconds.
+    pub(crate) fn new(seconds: f64) -> Self {
+        let rounds = (seconds / PAUSE.as_secs_f64()).max(1.0) as usize;
+        Self { rounds, epoch: Instant::now(), woke: AtomicU64::new(0) }
+    }
+
+    /// Returns how often the sleeper is woken.
+    pub(crate) fn times(&self) -> usize {
+        WARM_UP + self.rounds
+    }
+
+    /// The sleeper's part, when it runs again.
+    pub(crate) fn woke(&self) {
+        self.woke.store(self.epoch.elapsed().as_nanos() as u64, Ordering::Release);
+    }
+
+    /// The part of the one who wakes, by `wake`, [`Alarm::times`] times.
+    pub(crate) fn ring(&self, mut wake: impl FnMut()) -> Vec<Duration> {
+        thread::sleep(PAUSE);
+        let mut took: Vec<Duration> = (0..self.times())
+            .map(|_| {
+                self.woke.store(0, Ordering::Release);
+                let start = self.epoch.elapsed();
+                wake();
+                loop {
+                    thread::sleep(PAUSE);
+                    match self.woke.load(Ordering::Acquire) {
+                        0 => {}
+                        woke => break Duration::from_nanos(woke).saturating_sub(start),
+                    }
+                }
+            })
+            .collect();
+        took.split_off(WARM_UP)
     }
 }

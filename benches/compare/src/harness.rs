@@ -71,13 +71,20 @@ fn once(case: &Case, column: &Column, param: &str, seconds: f64, machine: &mut M
             let limit = column.limit;
             Err(io::Error::other(format!("not tried: fails beyond some {limit} tasks")))
         }
-        Run::Child(_) | Run::Pair(_) => process::measure(case.name, column.name, param, seconds),
-        Run::Load(load) => load(&mut Server::start(column.name)?, param, seconds),
+        Run::Child(_) | Run::Pair(_) | Run::Both(_) => process::measure(case.name, column.name, param, seconds),
+        Run::Load(load) => load(&mut Server::start(case.name, column.name)?, param, seconds),
+        Run::LoadBeside(load) => {
+            let mut server = Server::start(case.name, column.name)?;
+            process::use_both_cores();
+            let figures = load(&mut server, param, seconds);
+            process::pin(LOAD_CORE);
+            figures
+        }
     };
     let figures = if machine.enabled {
         let calibration = match case.run {
             Run::Child(_) => &mut machine.one_core,
-            Run::Pair(_) | Run::Load(_) => &mut machine.both_cores,
+            Run::Pair(_) | Run::Both(_) | Run::Load(_) | Run::LoadBeside(_) => &mut machine.both_cores,
         };
         calibration.around(&format!("{} {param} {}", case.name, column.name), run)?
     } else {

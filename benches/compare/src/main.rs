@@ -1,9 +1,9 @@
 //! Runs greenlet and its peers in turn and prints medians and ratios; `--help` tells how.
 //!
 //! Every measurement happens in a fresh process of this binary on core 0: a column never inherits the memory of another. In
-//! `cross` it has a second thread, on core 1. In the
-//! cases with sockets that process is an echo server, and this one is the load, on core 1. Columns take turns inside a
-//! round, so that a machine that changes its speed changes it for all. All servers set `TCP_NODELAY` on each accepted stream;
+//! `cross` and `wake` it has a second thread, on core 1; in `pool_spawn` and `offload` its threads move between both cores as the kernel
+//! likes. In the cases with sockets that process is an echo server, and this one is the load, on core 1; in `echo_mt` both of them use
+//! both cores. Columns take turns inside a round, so that a machine that changes its speed changes it for all. All servers set `TCP_NODELAY` on each accepted stream;
 //! those of the runtimes read into a buffer of 16 KiB for each connection. Everybody uses the default allocator.
 //!
 //! A number in brackets is greenlet's figure divided by that column's, the median of the ratios inside the rounds. Before and
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let res = match args[..] {
-        [process::SERVE, column] => serve(column),
+        [process::SERVE, case, column] => serve(case, column),
         [process::MEASURE, case, column, param, seconds] => measure(case, column, param, seconds),
         _ => return compare(),
     };
@@ -77,16 +77,25 @@ fn compare() -> ExitCode {
     }
 }
 
-fn serve(column: &str) -> io::Result<()> {
-    process::serve(column_named(column)?)
+fn serve(case: &str, column: &str) -> io::Result<()> {
+    match Case::named(case) {
+        Some(case) => process::serve(case, column_named(column)?),
+        None => Err(io::Error::other("no such case to serve")),
+    }
 }
 
 fn measure(case: &str, column: &str, param: &str, seconds: &str) -> io::Result<()> {
-    process::pin(process::SERVER_CORE);
     let column = column_named(column)?;
     let seconds: f64 = seconds.parse().map_err(io::Error::other)?;
-    match Case::named(case) {
-        Some(Case { run: Run::Child(run) | Run::Pair(run), .. }) => run(column, param, seconds),
+    match Case::named(case).map(|case| &case.run) {
+        Some(Run::Child(run) | Run::Pair(run)) => {
+            process::pin(process::SERVER_CORE);
+            run(column, param, seconds)
+        }
+        Some(Run::Both(run)) => {
+            process::use_both_cores();
+            run(column, param, seconds)
+        }
         _ => Err(io::Error::other("no such case to measure in a child")),
     }
 }

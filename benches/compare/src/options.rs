@@ -12,12 +12,12 @@ Runs greenlet and its peers in turn and prints medians and ratios.
 usage: compare [CASE…] [options]
 
   CASE             yield spawn waiting idle timers channel queue lock cross event_fanout timeout kill
-                   echo churn (all of them)
+                   echo churn skynet pool_spawn wake offload echo_mt echo_spin (all of them)
   --rounds N       so many runs of each column, interleaved (5)
   --columns A,B    only these columns
   --params X,Y     these parameters instead of the cases' own
-  --seconds S      the length of a run where it is free to choose: echo and churn 2, the others 0.3;
-                   user_us is sampled by the kernel's ticks and wants 20
+  --seconds S      the length of a run where it is free to choose: with sockets 2, wake 1, offload 0.5,
+                   the others 0.3; user_us is sampled by the kernel's ticks and wants 20
   --quick          every case once and small, without calibration: do they still work?
   --json           a line of JSON for each case, parameter, column and unit, instead of tables
 ";

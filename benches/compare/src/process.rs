@@ -1,4 +1,4 @@
-//! Children: every measurement and every server is a fresh process of this same binary, pinned to one core.
+//! Children: every measurement and every server is a fresh process of this same binary, pinned to one core unless the case is about two.
 
 use std::io::{self, BufRead, BufReader, Lines, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -6,6 +6,7 @@ use std::process::{self, Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::cases::{Case, Run};
 use crate::columns::Column;
 use crate::sys::{self, Usage};
 
@@ -14,7 +15,7 @@ pub(crate) const SERVER_CORE: usize = 0;
 /// The core of the load.
 pub(crate) const LOAD_CORE: usize = 1;
 
-/// The hidden sub-command that serves: `--serve COLUMN`.
+/// The hidden sub-command that serves: `--serve CASE COLUMN`.
 pub(crate) const SERVE: &str = "--serve";
 /// The hidden sub-command that measures: `--measure CASE COLUMN PARAM SECONDS`.
 pub(crate) const MEASURE: &str = "--measure";
@@ -24,8 +25,17 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Keeps this thread on a core; says so and goes on where that is impossible.
 pub(crate) fn pin(core: usize) {
-    if let Err(err) = sys::pin(core) {
-        eprintln!("compare: not pinned to core {core} ({err}): the figures are worth little");
+    pin_to(&[core]);
+}
+
+/// Lets this thread, and what it starts from now on, move between the two cores.
+pub(crate) fn use_both_cores() {
+    pin_to(&[SERVER_CORE, LOAD_CORE]);
+}
+
+fn pin_to(cores: &[usize]) {
+    if let Err(err) = sys::pin(cores) {
+        eprintln!("compare: not kept on cores {cores:?} ({err}): the figures are worth little");
     }
 }
 
@@ -87,14 +97,14 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts the server of a column and waits until it listens.
+    /// Starts the server that a column has for a case, and waits until it listens.
     ///
     /// # Errors
     ///
     /// The child could not be started, or ended before it told its port.
-    pub(crate) fn start(column: &str) -> io::Result<Self> {
+    pub(crate) fn start(case: &str, column: &str) -> io::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
-            .args([SERVE, column])
+            .args([SERVE, case, column])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -141,12 +151,15 @@ fn answer(stdout: &mut Lines<BufReader<ChildStdout>>) -> io::Result<String> {
 }
 
 /// The child's side of [`Server`]: serves until its standard input ends.
-pub(crate) fn serve(column: &Column) -> io::Result<()> {
-    let Some(serve) = column.serve else {
+pub(crate) fn serve(case: &Case, column: &Column) -> io::Result<()> {
+    let Some(serve) = column.server_of(case.name) else {
         return Err(io::Error::other("this column has no server"));
     };
     sys::raise_descriptor_limit()?;
-    pin(SERVER_CORE);
+    match case.run {
+        Run::LoadBeside(_) => use_both_cores(),
+        _ => pin(SERVER_CORE),
+    }
     // A thread of its own, asleep while the load runs: a column's loop needs to know nothing of this.
     thread::spawn(|| {
         for _request in io::stdin().lines().map_while(Result::ok) {

@@ -35,17 +35,19 @@ pub(crate) fn usage() -> Usage {
     Usage { cpu: user + duration(usage.ru_stime), user }
 }
 
-/// Keeps the calling thread, and what it starts from now on, on one core.
+/// Keeps the calling thread, and what it starts from now on, on these cores.
 ///
 /// # Errors
 ///
-/// The machine has no such core, or the process may not use it.
-pub(crate) fn pin(core: usize) -> io::Result<()> {
+/// The machine has none of these cores, or the process may not use them.
+pub(crate) fn pin(cores: &[usize]) -> io::Result<()> {
     let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
     // SAFETY: cpu_set_t is an array of integers, all zero is the empty set.
     let set = unsafe { set.assume_init_mut() };
-    // SAFETY: the set has 1,024 bits and the index is below that.
-    unsafe { libc::CPU_SET(core % 1_024, set) };
+    for core in cores {
+        // SAFETY: the set has 1,024 bits and the index is below that.
+        unsafe { libc::CPU_SET(core % 1_024, set) };
+    }
     // SAFETY: the set is initialised and its size is passed along; 0 is the calling thread.
     let res = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), set) };
     if res == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

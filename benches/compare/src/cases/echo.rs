@@ -18,7 +18,8 @@ pub(super) const CASE: Case = Case {
     run: Run::Load(run),
 };
 
-fn run(server: &mut Server, param: &str, seconds: f64) -> io::Result<Vec<f64>> {
+/// Measures what [`CASE`] tells.
+pub(super) fn run(server: &mut Server, param: &str, seconds: f64) -> io::Result<Vec<f64>> {
     let Some((size, connections)) = param.split_once('x') else {
         return Err(io::Error::other(format!("{param:?} is not SIZExCONNECTIONS")));
     };

@@ -12,6 +12,7 @@ use greenlet::{JoinHandle, sleep_until, spawn, yield_now};
 use super::{BUFFER, Column, Stopwatch, WARM_UP};
 use crate::gauge::{Gauge, Sleepers};
 
+mod cores;
 mod sync;
 
 pub(super) const COLUMN: Column = Column {
@@ -20,9 +21,11 @@ pub(super) const COLUMN: Column = Column {
     spawns: &[spawns],
     hold: Some(hold),
     sleep: Some(sleep),
-    steps: sync::STEPS,
+    steps: &[sync::STEPS, cores::STEPS],
+    wakes: cores::WAKES,
     fan_out: Some(sync::fan_out),
     serve: Some(serve),
+    serve_on_two: Some(cores::serve),
     ..Column::EMPTY
 };
 
@@ -95,6 +98,10 @@ fn sleep(sleepers: &Sleepers) {
 fn serve(ready: &dyn Fn(SocketAddr)) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     ready(listener.local_addr().expect("a bound listener has an address"));
+    accept(&listener);
+}
+
+fn accept(listener: &TcpListener) {
     for stream in listener.incoming().flatten() {
         spawn(move || echo(stream));
     }

@@ -14,6 +14,7 @@ use may::{config, go};
 use super::{BUFFER, Column, Stopwatch, WARM_UP};
 use crate::gauge::{Gauge, Sleepers};
 
+mod cores;
 mod sync;
 
 /// Beyond some 32,000 coroutines may runs out of mappings and panics, or hangs.
@@ -24,8 +25,10 @@ pub(super) const COLUMN: Column = Column {
     spawns: &[spawns],
     hold: Some(hold),
     sleep: Some(sleep),
-    steps: sync::STEPS,
+    steps: &[sync::STEPS, cores::STEPS],
+    wakes: cores::WAKES,
     serve: Some(serve),
+    serve_on_two: Some(cores::serve),
     ..Column::EMPTY
 };
 
@@ -121,6 +124,11 @@ fn sleep(sleepers: &Sleepers) {
 
 fn serve(ready: &dyn Fn(SocketAddr)) {
     one_worker();
+    accept(ready);
+}
+
+/// Listens and serves on the workers there are.
+fn accept(ready: &dyn Fn(SocketAddr)) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     ready(listener.local_addr().expect("a bound listener has an address"));
     let accepting = go!(move || {

@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 
 use libc::{EPOLLET, EPOLLIN};
 
-use super::{Column, Step, WARM_UP};
+use super::{Column, Step, WARM_UP, Wake};
+use crate::gauge::Alarm;
 use crate::process::{self, LOAD_CORE};
 use crate::sys::{self, Epoll, Event};
 
 pub(super) const COLUMN: Column = Column {
     name: "raw-eventfd",
-    steps: &[Step::of("cross", "pingpong", round_trips), Step::of("cross", "polling", round_trips)],
+    steps: &[&[Step::of("cross", "pingpong", round_trips), Step::of("cross", "polling", round_trips)]],
+    wakes: &[Wake::of("polling", wakes), Wake::of("parked", wakes), Wake::of("spawn", wakes)],
     ..Column::EMPTY
 };
 
@@ -77,4 +79,22 @@ fn round_trips(count: usize) -> Duration {
     let elapsed = start.elapsed();
     other.join().expect("the other thread does not panic");
     elapsed
+}
+
+/// The sleeper does nothing but note that it woke: the least for every kind of wake-up that a loop around epoll can be given.
+fn wakes(alarm: &'static Alarm) -> Vec<Duration> {
+    let slot = Arc::new(Slot::new().expect("an eventfd"));
+    let sleeper = {
+        let slot = Arc::clone(&slot);
+        thread::spawn(move || {
+            process::pin(LOAD_CORE);
+            for _ in 0..alarm.times() {
+                slot.get();
+                alarm.woke();
+            }
+        })
+    };
+    let took = alarm.ring(|| slot.put(1));
+    sleeper.join().expect("the other thread does not panic");
+    took
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::{BUFFER, Column, Stopwatch, WARM_UP};
 use crate::gauge::Gauge;
 
+mod cores;
 mod sync;
 
 /// Threads end at 16,371 here when all wait; the empty ones of `spawn` are over sooner. Without `sleep`, whose smallest case has 100,000.
@@ -18,10 +19,14 @@ pub(super) const COLUMN: Column = Column {
     yields: &[yields],
     spawns: &[spawns],
     hold: Some(hold),
-    steps: sync::STEPS,
+    steps: &[sync::STEPS],
     serve: Some(serve),
+    serve_on_two: Some(serve),
     ..Column::EMPTY
 };
+
+/// What std itself offers for the purpose.
+pub(super) const STD: Column = Column { name: "std", steps: &[cores::STEPS], wakes: cores::WAKES, ..Column::EMPTY };
 
 fn yields(tasks: usize, each: usize) -> Duration {
     let stopwatch = Stopwatch::new();

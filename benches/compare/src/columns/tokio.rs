@@ -17,6 +17,7 @@ use tokio::time;
 use super::{BUFFER, Column, Stopwatch, WARM_UP};
 use crate::gauge::{Gauge, Sleepers};
 
+mod cores;
 mod sync;
 
 pub(super) const COLUMN: Column = Column {
@@ -25,14 +26,21 @@ pub(super) const COLUMN: Column = Column {
     spawns: &[spawns, spawns_in_local_set],
     hold: Some(hold),
     sleep: Some(sleep),
-    steps: sync::STEPS,
+    steps: &[sync::STEPS, cores::STEPS],
+    wakes: cores::WAKES,
     fan_out: Some(sync::fan_out),
     serve: Some(serve),
     ..Column::EMPTY
 };
 
 /// The runtime with many threads, in the cases that are about two.
-pub(super) const MULTI_THREAD: Column = Column { name: "tokio-mt", steps: sync::MULTI_THREAD_STEPS, ..Column::EMPTY };
+pub(super) const MULTI_THREAD: Column = Column {
+    name: "tokio-mt",
+    steps: &[sync::MULTI_THREAD_STEPS, cores::MULTI_THREAD_STEPS],
+    wakes: cores::MULTI_THREAD_WAKES,
+    serve_on_two: Some(cores::serve),
+    ..Column::EMPTY
+};
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
@@ -155,14 +163,23 @@ fn sleep(sleepers: &Sleepers) {
 
 fn serve(ready: &dyn Fn(SocketAddr)) {
     runtime().block_on(async {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-        ready(listener.local_addr().expect("a bound listener has an address"));
-        loop {
-            if let Ok((stream, _)) = listener.accept().await {
-                task::spawn(echo(stream));
-            }
-        }
+        let listener = listen(ready).await;
+        accept(&listener).await
     })
+}
+
+async fn listen(ready: &dyn Fn(SocketAddr)) -> TcpListener {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    ready(listener.local_addr().expect("a bound listener has an address"));
+    listener
+}
+
+async fn accept(listener: &TcpListener) -> ! {
+    loop {
+        if let Ok((stream, _)) = listener.accept().await {
+            task::spawn(echo(stream));
+        }
+    }
 }
 
 async fn echo(mut stream: TcpStream) -> std::io::Result<()> {

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::frames::{FRAMES, below, dropped};
 use super::{Column, Step};
 
-pub(super) const COLUMN: Column = Column { name: "unwind", steps: &[Step::of("kill", "10", unwinds)], ..Column::EMPTY };
+pub(super) const COLUMN: Column =
+    Column { name: "unwind", steps: &[&[Step::of("kill", "10", unwinds)]], ..Column::EMPTY };
 
 fn unwinds(count: usize) -> Duration {
     let before = dropped();

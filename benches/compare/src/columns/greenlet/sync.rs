@@ -107,7 +107,7 @@ fn locks(count: usize) -> Duration {
 }
 
 /// Runs a greenlet on a hub of its own on the other core.
-fn on_the_other_core(body: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
+pub(super) fn on_the_other_core(body: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
     thread::spawn(|| {
         process::pin(LOAD_CORE);
         spawn(body).join().expect("the greenlet does not panic");
@@ -115,7 +115,7 @@ fn on_the_other_core(body: impl FnOnce() + Send + 'static) -> thread::JoinHandle
 }
 
 /// Waits for a descriptor: from then on the thread's hub sleeps in its poller.
-fn wait_for_a_descriptor() {
+pub(super) fn wait_for_a_descriptor() {
     let (mut left, mut right) = UnixStream::pair().expect("a socket pair");
     let reader = spawn(move || right.read_exact(&mut [0]));
     yield_now();
