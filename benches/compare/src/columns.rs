@@ -21,6 +21,7 @@ mod unwind;
 /// The columns in the order in which they are printed.
 pub(crate) const ALL: &[Column] = &[
     greenlet::COLUMN,
+    greenlet::HANDOFF,
     corosensei::COLUMN,
     raw_epoll::COLUMN,
     raw_epoll::SHARED,

@@ -58,13 +58,13 @@ impl Report {
     /// Prints medians, and in brackets the first column's figure divided by this one's, as the median over the rounds.
     pub(crate) fn print_table(&self) {
         println!("{} {}: {}", self.case.name, self.param, self.case.about);
-        print!("  {:12}", "");
+        print!("  {:16}", "");
         for unit in self.case.units {
             print!("{unit:>20}");
         }
         println!();
         for runs in &self.runs {
-            print!("  {:12}", runs.column);
+            print!("  {:16}", runs.column);
             for unit in 0..self.case.units.len() {
                 print!("{:>20}", self.cell(runs, unit));
             }

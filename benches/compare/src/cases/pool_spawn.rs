@@ -13,7 +13,7 @@ use crate::columns::Column;
 /// What the columns hand over is the same: a closure or future that holds one number, and a number back. rayon's `spawn` has no handle:
 /// each job leaves its number in a place of its own, and counts itself off, with `scope` or with `spawn` and a counter (the best counts);
 /// its jobs run last come, first served on the worker that spawned them, in no runtime's order. may makes a stack at each spawn and
-/// fails where as many are alive as the kernel allows mappings; so there is a smaller number of jobs too.
+/// hangs where more are alive than the kernel allows mappings; so there is a smaller number of jobs too.
 pub(super) const CASE: Case = Case {
     name: "pool_spawn",
     about: "one tiny job on a pool of two, all spawned, then joined; WHERE:JOBS, spawned inside of the pool or outside, by main",
@@ -37,6 +37,10 @@ fn split(param: &str) -> io::Result<(&str, usize)> {
 
 fn run(column: &Column, param: &str, _seconds: f64) -> io::Result<()> {
     let (place, jobs) = split(param)?;
+    if place == "inside" && jobs > column.limit {
+        // Spawned from outside, most of them have ended while the others are spawned.
+        return Err(io::Error::other(format!("not tried: fails beyond some {} tasks", column.limit)));
+    }
     let rounds = (ENOUGH / jobs).clamp(1, 10);
     let times = column.steps_of("pool_spawn", place).map(|step| {
         let total: Duration = (0..rounds).map(|_| step(jobs)).sum();

@@ -7,7 +7,7 @@ use crate::columns::Column;
 use crate::gauge::Alarm;
 
 /// `polling`: a task waits for an event, on a hub or worker that sleeps where it also watches descriptors (epoll). `parked`: the same on
-/// a hub that has no descriptors, beside std's `park`. `spawn`: a sleeping hub, or a pool of one worker, is given a job.
+/// a hub that has no descriptors, beside std's `park`. `spawn`: the thread of a sleeping hub or runtime is given a job, `pool`: a pool of one worker is.
 ///
 /// Who wakes is a plain thread on core 0, who sleeps is on core 1, alone there, in each column. It really sleeps, for 2 ms each time: the
 /// cost of a wake-up is mostly that of the kernel and of a core that idles, and so the columns differ by little.
@@ -15,9 +15,9 @@ use crate::gauge::Alarm;
 pub(super) const CASE: Case = Case {
     name: "wake",
     about: "from before the call that wakes a thread asleep on the other core until its task runs; polling: it also watches \
-            descriptors, parked: it does not, spawn: it is given a new job",
-    params: &["polling", "parked", "spawn"],
-    quick: &["polling", "parked", "spawn"],
+            descriptors, parked: it does not, spawn: it is given a new job, pool: a pool of one is",
+    params: &["polling", "parked", "spawn", "pool"],
+    quick: &["polling", "parked", "spawn", "pool"],
     units: &["p50_ns", "p99_ns"],
     seconds: 1.0,
     has: |column, param| column.wakes_of(param).next().is_some(),

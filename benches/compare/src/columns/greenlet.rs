@@ -29,6 +29,10 @@ pub(super) const COLUMN: Column = Column {
     ..Column::EMPTY
 };
 
+/// With one listener, whose connections are handed to the less loaded hub.
+pub(super) const HANDOFF: Column =
+    Column { name: "greenlet-handoff", serve_on_two: Some(cores::serve_by_handing_off), ..Column::EMPTY };
+
 fn join(handles: Vec<JoinHandle<()>>) {
     for handle in handles {
         handle.join().expect("the greenlet does not panic");

@@ -20,7 +20,7 @@ use crate::sys::{self, Epoll, Event};
 pub(super) const COLUMN: Column = Column {
     name: "raw-eventfd",
     steps: &[&[Step::of("cross", "pingpong", round_trips), Step::of("cross", "polling", round_trips)]],
-    wakes: &[Wake::of("polling", wakes), Wake::of("parked", wakes), Wake::of("spawn", wakes)],
+    wakes: &[Wake::of("polling", wakes), Wake::of("parked", wakes), Wake::of("spawn", wakes), Wake::of("pool", wakes)],
     ..Column::EMPTY
 };
 

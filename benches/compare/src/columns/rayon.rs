@@ -18,7 +18,7 @@ pub(super) const COLUMN: Column = Column {
         Step::of("pool_spawn", "outside", scopes_outside),
         Step::of("pool_spawn", "outside", spawns_outside),
     ]],
-    wakes: &[Wake::of("spawn", wakes_by_spawn)],
+    wakes: &[Wake::of("pool", wakes_by_spawn)],
     ..Column::EMPTY
 };
 

@@ -25,7 +25,7 @@ pub(super) const STEPS: &[Step] = &[
     Step::of("skynet", "tree", skynet),
 ];
 
-pub(super) const WAKES: &[Wake] = &[Wake::of("polling", wakes_by_unpark), Wake::of("spawn", wakes_by_spawn)];
+pub(super) const WAKES: &[Wake] = &[Wake::of("polling", wakes_by_unpark), Wake::of("pool", wakes_by_spawn)];
 
 /// Not pinned to a core each, as they come, but free as the other columns' are.
 fn two_workers() {

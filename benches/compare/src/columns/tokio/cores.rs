@@ -32,19 +32,37 @@ pub(super) const MULTI_THREAD_STEPS: &[Step] = &[
 ];
 
 /// The current-thread runtime, blocked on the task that is woken, on a thread of its own.
-pub(super) const WAKES: &[Wake] = &[Wake::of("polling", |alarm| {
-    let event = Arc::new(Notify::new());
-    let sleeper = {
-        let event = Arc::clone(&event);
-        thread::spawn(move || {
-            process::pin(LOAD_CORE);
-            runtime().block_on(sleep(alarm, &event));
-        })
-    };
-    let took = alarm.ring(|| event.notify_one());
-    sleeper.join().expect("the thread does not panic");
-    took
-})];
+pub(super) const WAKES: &[Wake] = &[
+    Wake::of("polling", |alarm| {
+        let event = Arc::new(Notify::new());
+        let sleeper = {
+            let event = Arc::clone(&event);
+            thread::spawn(move || {
+                process::pin(LOAD_CORE);
+                runtime().block_on(sleep(alarm, &event));
+            })
+        };
+        let took = alarm.ring(|| event.notify_one());
+        sleeper.join().expect("the thread does not panic");
+        took
+    }),
+    Wake::of("spawn", |alarm| {
+        let runtime = runtime();
+        let handle = runtime.handle().clone();
+        let end = Arc::new(Notify::new());
+        let sleeper = {
+            let end = Arc::clone(&end);
+            thread::spawn(move || {
+                process::pin(LOAD_CORE);
+                runtime.block_on(end.notified());
+            })
+        };
+        let took = alarm.ring(|| drop(handle.spawn(async { alarm.woke() })));
+        end.notify_one();
+        sleeper.join().expect("the thread does not panic");
+        took
+    }),
+];
 
 /// One worker, which sleeps in the driver.
 pub(super) const MULTI_THREAD_WAKES: &[Wake] = &[
@@ -59,7 +77,7 @@ pub(super) const MULTI_THREAD_WAKES: &[Wake] = &[
         runtime.block_on(sleeper).expect("the task does not panic");
         took
     }),
-    Wake::of("spawn", |alarm| {
+    Wake::of("pool", |alarm| {
         let runtime = workers(1, || process::pin(LOAD_CORE));
         alarm.ring(|| drop(runtime.spawn(async { alarm.woke() })))
     }),
