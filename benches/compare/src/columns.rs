@@ -31,6 +31,7 @@ pub(crate) const ALL: &[Column] = &[
     tokio::MULTI_THREAD,
     may::COLUMN,
     rayon::COLUMN,
+    rayon::SCOPE,
     threads::COLUMN,
     threads::STD,
     floor::COLUMN,

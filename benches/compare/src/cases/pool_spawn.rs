@@ -11,8 +11,8 @@ use crate::columns::Column;
 /// runs on the pool spawns and joins, the other worker helps. `outside`: the main thread does, three threads share the two cores.
 ///
 /// What the columns hand over is the same: a closure or future that holds one number, and a number back. rayon's `spawn` has no handle:
-/// each job leaves its number in a place of its own, and counts itself off, with `scope` or with `spawn` and a counter (the best counts);
-/// its jobs run last come, first served on the worker that spawned them, in no runtime's order. may makes a stack at each spawn and
+/// each job leaves its number in a place of its own and counts itself off; with a `scope` (`rayon-scope`) that counts. Its jobs never wait and
+/// run in no promised order: on the worker that spawned them last come, first served. may makes a stack at each spawn and
 /// hangs where more are alive than the kernel allows mappings; so there is a smaller number of jobs too.
 pub(super) const CASE: Case = Case {
     name: "pool_spawn",

@@ -12,13 +12,15 @@ use crate::process::{self, LOAD_CORE};
 
 pub(super) const COLUMN: Column = Column {
     name: "rayon",
-    steps: &[&[
-        Step::of("pool_spawn", "inside", scopes_inside),
-        Step::of("pool_spawn", "inside", spawns_inside),
-        Step::of("pool_spawn", "outside", scopes_outside),
-        Step::of("pool_spawn", "outside", spawns_outside),
-    ]],
+    steps: &[&[Step::of("pool_spawn", "inside", spawns_inside), Step::of("pool_spawn", "outside", spawns_outside)]],
     wakes: &[Wake::of("pool", wakes_by_spawn)],
+    ..Column::EMPTY
+};
+
+/// With a scope, which is joined as a whole and lets jobs borrow.
+pub(super) const SCOPE: Column = Column {
+    name: "rayon-scope",
+    steps: &[&[Step::of("pool_spawn", "inside", scopes_inside), Step::of("pool_spawn", "outside", scopes_outside)]],
     ..Column::EMPTY
 };
 
