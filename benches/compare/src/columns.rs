@@ -22,6 +22,7 @@ mod unwind;
 pub(crate) const ALL: &[Column] = &[
     greenlet::COLUMN,
     greenlet::HANDOFF,
+    greenlet::NO_SPIN,
     corosensei::COLUMN,
     raw_epoll::COLUMN,
     raw_epoll::SHARED,

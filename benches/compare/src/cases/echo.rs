@@ -18,12 +18,22 @@ pub(super) const CASE: Case = Case {
     run: Run::Load(run),
 };
 
+/// At the end of a parameter: the load never sleeps.
+const POLLED: &str = "+polled";
+
 /// Measures what [`CASE`] tells.
 pub(super) fn run(server: &mut Server, param: &str, seconds: f64) -> io::Result<Vec<f64>> {
+    let (param, polls) = match param.strip_suffix(POLLED) {
+        Some(param) => (param, true),
+        None => (param, false),
+    };
     let Some((size, connections)) = param.split_once('x') else {
         return Err(io::Error::other(format!("{param:?} is not SIZExCONNECTIONS")));
     };
     let mut load = Load::connect(server.address(), number(connections)?, number(size)?)?;
+    if polls {
+        load.poll();
+    }
     load.run(Duration::from_secs_f64(seconds / 5.0))?;
 
     let before = server.usage()?;

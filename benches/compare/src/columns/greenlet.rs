@@ -33,6 +33,9 @@ pub(super) const COLUMN: Column = Column {
 pub(super) const HANDOFF: Column =
     Column { name: "greenlet-handoff", serve_on_two: Some(cores::serve_by_handing_off), ..Column::EMPTY };
 
+/// Without what the first column does before it sleeps.
+pub(super) const NO_SPIN: Column = Column { name: "greenlet-nospin", serve_spinning: Some(serve), ..Column::EMPTY };
+
 fn join(handles: Vec<JoinHandle<()>>) {
     for handle in handles {
         handle.join().expect("the greenlet does not panic");
