@@ -117,6 +117,14 @@ const KILLED: usize = 32;
 /// The room of the queue that items are pumped through from one core to the other.
 const PIPE: usize = 1_024;
 
+/// Does it once to warm up, and returns the time of the second round.
+fn second(round: impl Fn()) -> Duration {
+    round();
+    let start = Instant::now();
+    round();
+    start.elapsed()
+}
+
 /// The sum of the numbers that so many jobs have, from 0 on.
 fn sum_below(jobs: usize) -> u64 {
     let jobs = jobs as u64;

@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
 
-use super::{Column, Step, Wake, sum_below};
+use super::{Column, Step, Wake, second, sum_below};
 use crate::gauge::Alarm;
 use crate::process::{self, LOAD_CORE};
 
@@ -26,14 +26,6 @@ pub(super) const SCOPE: Column = Column {
 
 fn pool_of_two() -> ThreadPool {
     ThreadPoolBuilder::new().num_threads(2).build().expect("two threads")
-}
-
-/// Does it once to warm up and returns the time of the second round.
-fn second(round: impl Fn()) -> Duration {
-    round();
-    let start = Instant::now();
-    round();
-    start.elapsed()
 }
 
 fn scopes_inside(jobs: usize) -> Duration {

@@ -11,7 +11,7 @@ use greenlet::{JoinHandle, joinall, spawn};
 
 use super::sync::{on_the_other_core, wait_for_a_descriptor};
 use super::{accept, echo};
-use crate::columns::{Step, Wake, sum_below};
+use crate::columns::{Step, Wake, second, sum_below};
 use crate::gauge::Alarm;
 use crate::process::{self, LOAD_CORE};
 
@@ -44,15 +44,11 @@ fn pool(hubs: usize) -> HubPool {
 }
 
 fn pool_spawns(pool: &HubPool, jobs: usize) -> Duration {
-    let round = || {
+    second(|| {
         let handles: Vec<JoinHandle<u64>> = (0..jobs as u64).map(|number| pool.spawn(move || number)).collect();
         let sum: u64 = handles.into_iter().map(|handle| handle.join().expect("the greenlet does not panic")).sum();
         assert_eq!(sum, sum_below(jobs));
-    };
-    round();
-    let start = Instant::now();
-    round();
-    start.elapsed()
+    })
 }
 
 fn skynet(leaves: usize) -> Duration {

@@ -9,7 +9,7 @@ use may::coroutine::{self, JoinHandle};
 use may::{config, go};
 
 use super::{accept, on_the_worker};
-use crate::columns::{Step, Wake, sum_below};
+use crate::columns::{Step, Wake, second, sum_below};
 use crate::gauge::Alarm;
 use crate::process::{self, LOAD_CORE, SERVER_CORE};
 
@@ -33,15 +33,11 @@ fn two_workers() {
 }
 
 fn pool_spawns(jobs: usize) -> Duration {
-    let round = || {
+    second(|| {
         let handles: Vec<JoinHandle<u64>> = (0..jobs as u64).map(|number| go!(move || number)).collect();
         let sum: u64 = handles.into_iter().map(|handle| handle.join().expect("the coroutine does not panic")).sum();
         assert_eq!(sum, sum_below(jobs));
-    };
-    round();
-    let start = Instant::now();
-    round();
-    start.elapsed()
+    })
 }
 
 fn skynet(leaves: usize) -> Duration {

@@ -17,8 +17,8 @@ use crate::process::{self, LOAD_CORE};
 pub(super) const STEPS: &[Step] = &[
     Step::of("offload", "1", |calls| runtime().block_on(offloads(calls, 1))),
     Step::of("offload", "50", |calls| runtime().block_on(offloads(calls, 50))),
-    Step::of("skynet", "tree", skynet),
-    Step::of("skynet", "tree", skynet_in_local_set),
+    Step::of("skynet", "tree", |leaves| runtime().block_on(skynet(leaves, tree))),
+    Step::of("skynet", "tree", |leaves| LocalSet::new().block_on(&runtime(), skynet(leaves, local_tree))),
 ];
 
 pub(super) const MULTI_THREAD_STEPS: &[Step] = &[
@@ -134,44 +134,30 @@ async fn sum(handles: Vec<JoinHandle<u64>>) -> u64 {
     sum
 }
 
-fn skynet(leaves: usize) -> Duration {
-    runtime().block_on(async move {
-        let start = Instant::now();
-        let sum = tree(0, leaves as u64).await.expect("the task does not panic");
-        assert_eq!(sum, sum_below(leaves));
-        start.elapsed()
-    })
+async fn skynet(leaves: usize, tree: fn(u64, u64) -> JoinHandle<u64>) -> Duration {
+    let start = Instant::now();
+    let sum = tree(0, leaves as u64).await.expect("the task does not panic");
+    assert_eq!(sum, sum_below(leaves));
+    start.elapsed()
 }
 
 /// A function that returns the handle, so that no future contains itself and none has to be boxed.
-fn tree(first: u64, leaves: u64) -> JoinHandle<u64> {
-    task::spawn(async move {
-        if leaves == 1 {
-            return first;
+macro_rules! tree {
+    ($name:ident, $spawn:path) => {
+        fn $name(first: u64, leaves: u64) -> JoinHandle<u64> {
+            $spawn(async move {
+                if leaves == 1 {
+                    return first;
+                }
+                let each = leaves / 10;
+                sum((0..10).map(|child| $name(first + child * each, each)).collect()).await
+            })
         }
-        let each = leaves / 10;
-        sum((0..10).map(|child| tree(first + child * each, each)).collect()).await
-    })
+    };
 }
 
-fn skynet_in_local_set(leaves: usize) -> Duration {
-    LocalSet::new().block_on(&runtime(), async move {
-        let start = Instant::now();
-        let sum = local_tree(0, leaves as u64).await.expect("the task does not panic");
-        assert_eq!(sum, sum_below(leaves));
-        start.elapsed()
-    })
-}
-
-fn local_tree(first: u64, leaves: u64) -> JoinHandle<u64> {
-    task::spawn_local(async move {
-        if leaves == 1 {
-            return first;
-        }
-        let each = leaves / 10;
-        sum((0..10).map(|child| local_tree(first + child * each, each)).collect()).await
-    })
-}
+tree!(tree, task::spawn);
+tree!(local_tree, task::spawn_local);
 
 pub(super) fn serve(ready: &dyn Fn(SocketAddr)) {
     workers(2, || ()).block_on(async {
