@@ -78,8 +78,8 @@ fn wakes(alarm: &'static Alarm, polling: bool) -> Vec<Duration> {
             }
             for _ in 0..alarm.times() {
                 event.wait();
-                event.clear();
                 alarm.woke();
+                event.clear();
             }
         })
     };
