@@ -26,6 +26,7 @@ pub(super) const COLUMN: Column = Column {
     fan_out: Some(sync::fan_out),
     serve: Some(serve),
     serve_on_two: Some(cores::serve),
+    serve_spinning: Some(cores::serve_spinning),
     ..Column::EMPTY
 };
 

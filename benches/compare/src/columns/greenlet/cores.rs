@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 use greenlet::hub::HubPool;
 use greenlet::net::{ListenOptions, TcpListener};
 use greenlet::sync::Event;
-use greenlet::{JoinHandle, joinall, spawn};
+use greenlet::{Config, JoinHandle, joinall, offload, spawn};
 
 use super::sync::{on_the_other_core, wait_for_a_descriptor};
 use super::{accept, echo};
-use crate::columns::{Step, Wake, second, sum_below};
+use crate::columns::{Step, WARM_UP, Wake, second, sum_below};
 use crate::gauge::Alarm;
 use crate::process::{self, LOAD_CORE};
 
 pub(super) const STEPS: &[Step] = &[
+    Step::of("offload", "1", |calls| offloads(calls, 1)),
+    Step::of("offload", "50", |calls| offloads(calls, 50)),
     Step::of("pool_spawn", "inside", |jobs| {
         let pool = pool(2);
         let inside = pool.clone();
@@ -38,6 +40,23 @@ pub(super) const WAKES: &[Wake] = &[
         alarm.ring(|| drop(pool.spawn(|| alarm.woke())))
     }),
 ];
+
+fn offloads(calls: usize, at_once: usize) -> Duration {
+    let round = |calls: usize| {
+        let greenlets = (0..at_once).map(|_| {
+            spawn(move || {
+                for _ in 0..calls.div_ceil(at_once) {
+                    offload(|| ());
+                }
+            })
+        });
+        super::join(greenlets.collect());
+    };
+    round(WARM_UP);
+    let start = Instant::now();
+    round(calls);
+    start.elapsed()
+}
 
 fn pool(hubs: usize) -> HubPool {
     HubPool::new(hubs).expect("some threads")
@@ -121,4 +140,12 @@ pub(super) fn serve_by_handing_off(ready: &dyn Fn(SocketAddr)) {
         let idlest = pool.handles().iter().min_by_key(|hub| hub.load()).expect("the pool has hubs");
         idlest.spawn(move || echo(stream));
     }
+}
+
+/// What the case is about.
+const SPIN: Duration = Duration::from_micros(50);
+
+pub(super) fn serve_spinning(ready: &dyn Fn(SocketAddr)) {
+    Config::new().spin(SPIN).install().expect("nothing has used the library before");
+    super::serve(ready);
 }
