@@ -116,6 +116,26 @@
 //! [`generator`] is an iterator with a greenlet behind it, and an [`actor`] is a greenlet with an inbox. Those who come from Python find what they
 //! know in tables: from [gevent](coming_from::gevent), and from [asyncio](coming_from::asyncio).
 //!
+//! ## Async code
+//!
+//! [`block_on`] runs a future, of whichever library, in the greenlet that calls: the greenlet waits, and the others run. And the other way round, a task of any
+//! async runtime awaits a [`JoinHandle`], `queue.get_async()`, an [`AsyncResult`](sync::AsyncResult), or with [`wait_async`] whatever is waitable.
+//!
+//! ```
+//! use greenlet::{HubPool, block_on, spawn};
+//!
+//! async fn some_library(n: u32) -> u32 { n * n }
+//!
+//! let greenlet = spawn(|| block_on(some_library(3)));
+//! assert_eq!(greenlet.join().unwrap(), 9);
+//!
+//! # fn runtime_of_another_library(future: impl Future<Output = u32>) -> u32 { block_on(future) }
+//! let answer = async { HubPool::global().spawn(|| 6 * 7).await.unwrap() };
+//! assert_eq!(runtime_of_another_library(answer), 42);
+//! ```
+//!
+//! The timers and sockets of an async runtime need that runtime, on a thread of its own; the examples `async_client` and `from_tokio` show both ways.
+//!
 //! ## When nothing can go on
 //!
 //! A wait that nothing can end does not hang: when every hub of the process sleeps for good, and there is no other thread that could wake one,
@@ -137,9 +157,9 @@
 pub use greenlet_hub::{
     AccessError, Builder, Config, ConfigError, Elapsed, Greenlet, Handle, HubPool, InheritedKey, Iwait, JoinError,
     JoinHandle, KillError, LinkId, LocalKey, OffloadHandle, Scope, ScopedJoinHandle, TaskGroup, ThreadPool, Waitable,
-    current, inherited_local, iwait, joinall, killall, local, no_switch, offload, scope, shield, shutdown, sleep,
-    sleep_until, spawn, spawn_later, task_group, timeout, timeout_at, wait, wait_readable, wait_readable_timeout,
-    wait_writable, wait_writable_timeout, yield_now,
+    block_on, current, inherited_local, iwait, joinall, killall, local, no_switch, offload, scope, shield, shutdown,
+    sleep, sleep_until, spawn, spawn_future, spawn_later, task_group, timeout, timeout_at, wait, wait_async,
+    wait_readable, wait_readable_timeout, wait_writable, wait_writable_timeout, yield_now,
 };
 
 pub use greenlet_sync::{actor, as_completed, as_completed_timeout, generator, select};

@@ -58,7 +58,7 @@ fn servers_on_several_hubs_serve_their_demos() {
 /// Lines that must come in this order; what depends on the clock is left out.
 #[test]
 fn the_examples_say_what_happens() {
-    let promised: [(&str, &[&str]); 10] = [
+    let promised: [(&str, &[&str]); 12] = [
         ("producer_consumer", &["put 1\n", " got 1\n", "put 8\nshut down\n", " got 8\n", "sum of all items is 36\n"]),
         ("events", &["started? false\n", "Ann runs\n", "Ben runs\n", " has arrived\n", "all have seen who won"]),
         ("worker_pool", &["worker 0 has done [0, ", "worker 4 has done [4, ", "25 tasks of 20ms took "]),
@@ -80,6 +80,8 @@ fn the_examples_say_what_happens() {
         ),
         ("pipeline", &["NaN° F in the attic\n", "in the attic: 30.0 ", "in the cellar: 10.0 ", "in the garden: 2.5 "]),
         ("select", &["coffee 1 for the ", "coffee 4 for the counter\n", "7 orders served\nand nothing is left over\n"]),
+        ("async_client", &["100 answers in "]),
+        ("from_tokio", &["the answer is 42\n", "squares is 385\n", "left in the queue: an item\n", "ten tasks: done"]),
     ];
     for (example, parts) in promised {
         let (_, args) = DEMOS.into_iter().find(|(demo, _)| *demo == example).expect("it has a demo");

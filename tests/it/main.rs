@@ -1,5 +1,6 @@
 //! Tests of the whole: the examples as programs of their own, real clients, and hubs that talk to each other.
 
+mod async_code;
 mod bad_clients;
 mod command_lines;
 mod descriptors;

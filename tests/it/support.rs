@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// All examples, and how the demo of each is called.
-pub(crate) const DEMOS: [(&str, &[&str]); 17] = [
+pub(crate) const DEMOS: [(&str, &[&str]); 19] = [
     ("echo_server", &["--demo", "200"]),
     ("acceptor", &["--demo", "200", "--hubs", "2"]),
     ("udp_echo", &["--demo"]),
@@ -31,6 +31,8 @@ pub(crate) const DEMOS: [(&str, &[&str]); 17] = [
     ("generators", &[]),
     ("pipeline", &[]),
     ("select", &[]),
+    ("async_client", &[]),
+    ("from_tokio", &[]),
 ];
 
 /// The program of an example: `cargo test` has built it.

@@ -5,6 +5,7 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::Waker;
 
 use loom::thread;
 
@@ -30,6 +31,8 @@ pub(crate) struct Block {
     pub(crate) woken: AtomicUsize,
     flags: loom::sync::atomic::AtomicU32,
     joiners: LoomOnce<Joiners>,
+    /// That of an async task, which has neither thread nor end.
+    waker: Option<ShortLock<Option<Waker>>>,
 }
 
 /// A greenlet's clock: its deadlines come when the test says so, all at once.
@@ -53,7 +56,16 @@ impl Block {
             woken: AtomicUsize::new(0),
             flags: loom::sync::atomic::AtomicU32::new(0),
             joiners: LoomOnce::new(),
+            waker: None,
         }
+    }
+
+    pub(crate) fn of_task() -> Block {
+        Block { waker: Some(ShortLock::new(None)), ..Block::new() }
+    }
+
+    pub(crate) fn waker(&self) -> &ShortLock<Option<Waker>> {
+        self.waker.as_ref().expect("a task has one")
     }
 
     pub(crate) fn is_deaf(&self) -> bool {
@@ -90,6 +102,10 @@ impl Block {
 
     /// Makes it ready, after its wait was ended while it slept.
     pub(crate) fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            let waker = waker.lock().take();
+            return waker.into_iter().for_each(Waker::wake);
+        }
         self.woken.fetch_add(1, Ordering::Relaxed);
         self.thread.get().expect("who sleeps has begun to run").unpark();
     }

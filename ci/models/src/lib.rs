@@ -1,10 +1,11 @@
 //! The primitives in every interleaving, as [loom](https://docs.rs/loom) runs them; see `ci/loom`. Empty without it.
 //!
 //! The files of the primitives, and those of the hub that they stand on, are the real ones. They are put into this crate
-//! instead of `greenlet-hub` and `greenlet-sync`, and find here under the same names what they use. Three modules are models:
+//! instead of `greenlet-hub` and `greenlet-sync`, and find here under the same names what they use. Four modules are models:
 //!
 //! * `waiter`: the same waits, in the real wait word, but of greenlets that have a loom thread each instead of a stack. One that
 //!   has to wait blocks its thread until the word says that it is to be made ready.
+//! * `block`: the block of an async task. What leaves its waker there, and what calls it, is copied from the real one.
 //! * `greenlet`: who waits, kills, joins. What `Block` keeps of those who wait for the end is copied from it.
 //! * `select`: the traits alone; the choice is the real one.
 //!
@@ -34,6 +35,10 @@ extern crate self as greenlet_hub;
 mod atomics;
 #[path = "../../../crates/hub/src/short_lock.rs"]
 mod short_lock;
+#[path = "../../../crates/hub/src/task_wait.rs"]
+mod task_wait;
+#[path = "../../../crates/hub/src/wait_async.rs"]
+mod wait_async;
 #[path = "../../../crates/hub/src/wait_list.rs"]
 mod wait_list;
 #[path = "../../../crates/hub/src/waitable.rs"]
@@ -42,6 +47,7 @@ mod waitable;
 mod word;
 
 // In place of the hub.
+mod block;
 mod greenlet;
 mod hub;
 mod parked;
@@ -60,6 +66,8 @@ mod const_fn;
 mod errors;
 #[path = "../../../crates/sync/src/event.rs"]
 mod event;
+#[path = "../../../crates/sync/src/future.rs"]
+mod future;
 #[path = "../../../crates/sync/src/grants.rs"]
 mod grants;
 #[path = "../../../crates/sync/src/heap.rs"]
@@ -100,14 +108,17 @@ pub use channel::{Channel, ChannelGet, ChannelIter, ChannelPut};
 pub use condition::Condition;
 pub use errors::{ShutDown, Shutdown, TooManyDone, TryGetError, TryPutError};
 pub use event::Event;
+pub use future::{TakeAsync, take_async};
 pub use greenlet::{Greenlet, JoinHandle, current, current_id, shield};
 pub use lock::{Lock, LockGuard};
 pub use once::{Once, OnceCell};
 pub use queue::{LifoQueue, PriorityQueue, Queue, QueueGet, QueueIter, QueueJoin, QueuePut};
 pub use rlock::{NotOwner, RLock, RLockGuard};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-pub use semaphore::{OwnedPermit, Permit, Semaphore};
+pub use semaphore::{OwnedPermit, Permit, Semaphore, SemaphoreAcquire};
 pub use short_lock::{ShortGuard, ShortLock};
+pub use task_wait::TaskWait;
+pub use wait_async::{WaitAsync, wait_async};
 pub use wait_list::{WaitList, WaitQueue};
 pub use waitable::{Iwait, Waitable, iwait, wait, wait_until_any};
 pub use waiter::{Claim, Interrupted, Outcome, Reason, Wait, Waiter};

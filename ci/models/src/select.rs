@@ -13,6 +13,10 @@ pub trait Arm: Waitable {
 
     fn take(&mut self) -> Option<Self::Output>;
 
+    fn take_at_once(&mut self) -> Option<Self::Output> {
+        self.take()
+    }
+
     fn is_committed(&self) -> bool {
         false
     }

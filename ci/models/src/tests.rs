@@ -12,6 +12,7 @@ mod once;
 mod queue;
 mod select;
 mod semaphore;
+mod task;
 mod wait_list;
 
 use std::time::Duration;

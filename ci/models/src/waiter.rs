@@ -133,6 +133,10 @@ pub struct Waiter {
 }
 
 impl Waiter {
+    pub(crate) fn new(block: Arc<Block>, number: u64) -> Waiter {
+        Waiter { block, number }
+    }
+
     pub fn notify(&self) -> bool {
         self.end(State::Notified)
     }

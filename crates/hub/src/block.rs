@@ -22,6 +22,10 @@
 //! **Who keeps the block.** The hub holds one count from the spawn to the end of the greenlet. Whatever the hub
 //! itself keeps (run queue, timers, table) are plain pointers under that count. A hub that ends with
 //! greenlets unfinished never gives their counts back: the blocks stay, as their stacks do.
+//!
+//! A wait may also be that of an async task, which has a block without a hub and without a job: see `task.rs`.
+
+mod task;
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell, UnsafeCell};
@@ -47,6 +51,8 @@ use crate::short_lock::ShortLock;
 use crate::wait_list::WaitList;
 use crate::waiter::ReasonCell;
 use crate::word::WaitWord;
+
+pub(crate) use task::TaskRef;
 
 /// The result is there, or there will never be one.
 const DONE: u32 = 1;
@@ -166,6 +172,8 @@ struct VTable {
     take: unsafe fn(NonNull<Block>, NonNull<()>),
     discard: unsafe fn(NonNull<Block>),
     free: unsafe fn(NonNull<Block>),
+    /// Only the block of an async task has one.
+    wake: Option<unsafe fn(NonNull<Block>)>,
 }
 
 /// A block with its payload behind it.
@@ -182,8 +190,14 @@ enum Payload<F, T> {
 }
 
 impl<F: FnOnce() -> T, T> Job<F, T> {
-    const VTABLE: &'static VTable =
-        &VTable { run: Self::run, refuse: Self::refuse, take: Self::take, discard: Self::discard, free: Self::free };
+    const VTABLE: &'static VTable = &VTable {
+        run: Self::run,
+        refuse: Self::refuse,
+        take: Self::take,
+        discard: Self::discard,
+        free: Self::free,
+        wake: None,
+    };
 
     /// Exchanges the payload.
     ///
@@ -300,7 +314,12 @@ fn unwound<T>(payload: Box<dyn Any + Send>) -> (Result<T, JoinError>, u32) {
 
 /// Drops a user's value where a panic of its `drop` has nowhere to go; the panic hook has reported it.
 pub(crate) fn drop_quietly<V>(value: V) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value)))
+    quietly(|| drop(value));
+}
+
+/// Calls a user's code where a panic of it has nowhere to go; the panic hook has reported it.
+pub(crate) fn quietly(f: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(f))
         && let Err(stubborn) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
     {
         // A payload whose own `drop` panics, and its payload may do it again.
@@ -335,25 +354,37 @@ impl Block {
     ) -> BlockRef {
         let place = memory.take::<Job<F, T>>();
         let job = Job {
-            block: Block {
-                references: AtomicUsize::new(2),
-                word: WaitWord::new(),
-                flags: AtomicU32::new(0),
-                started: AtomicBool::new(false),
-                shared: AtomicPtr::new(home.map_or(ptr::null_mut(), |home| ptr::from_ref(home).cast_mut())),
-                hub: AtomicU32::new(home.map_or(0, Shared::id)),
-                local: Local::new(),
-                vtable: Job::<F, T>::VTABLE,
-                id,
-                spawned_at,
-                options,
-                joiners: ManuallyDrop::new(OnceLock::new()),
-            },
+            block: Block::new(2, Job::<F, T>::VTABLE, home, id, spawned_at, options),
             payload: UnsafeCell::new(Payload::<F, T>::Closure(closure)),
         };
         // SAFETY: there is room for it, and it is ours.
         unsafe { place.write(job) };
         BlockRef(place.cast())
+    }
+
+    #[inline(always)]
+    fn new(
+        references: usize,
+        vtable: &'static VTable,
+        home: Option<&'static Shared>,
+        id: u64,
+        spawned_at: &'static Location<'static>,
+        options: Option<Box<Options>>,
+    ) -> Block {
+        Block {
+            references: AtomicUsize::new(references),
+            word: WaitWord::new(),
+            flags: AtomicU32::new(0),
+            started: AtomicBool::new(false),
+            shared: AtomicPtr::new(home.map_or(ptr::null_mut(), |home| ptr::from_ref(home).cast_mut())),
+            hub: AtomicU32::new(home.map_or(0, Shared::id)),
+            local: Local::new(),
+            vtable,
+            id,
+            spawned_at,
+            options,
+            joiners: ManuallyDrop::new(OnceLock::new()),
+        }
     }
 
     /// The number of its hub; 0 as long as none has taken it.
@@ -368,11 +399,6 @@ impl Block {
         let shared = self.shared.load(Ordering::Relaxed);
         // SAFETY: null, or what `allocate` and `adopt` were given, which lives for ever.
         unsafe { shared.as_ref() }
-    }
-
-    /// Wakes the async task whose wait was ended while it slept.
-    pub(crate) fn wake_task(&self) {
-        unreachable!("only the block of an async task has no hub and waits");
     }
 
     pub(crate) fn name(&self) -> Option<&str> {
@@ -561,6 +587,13 @@ impl BlockRef {
             // SAFETY: done before it was detached: the result is the caller's.
             unsafe { (self.vtable.discard)(self.0) };
         }
+    }
+
+    /// Wakes the async task whose wait was ended while it slept.
+    pub(crate) fn wake_task(&self) {
+        let wake = self.vtable.wake.expect("only an async task has no hub and waits");
+        // SAFETY: the block is one of the kind whose table this is, and this reference is counted.
+        unsafe { wake(self.0) };
     }
 
     /// The reference that the hub itself uses.

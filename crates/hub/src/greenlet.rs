@@ -358,7 +358,8 @@ impl<T> JoinHandle<T> {
         JoinHandle { greenlet: Greenlet { block }, marker: PhantomData }
     }
 
-    fn take(self) -> Result<T, JoinError> {
+    /// The result of one that has ended.
+    pub(crate) fn take(self) -> Result<T, JoinError> {
         let this = ManuallyDrop::new(self);
         // SAFETY: `this` is not dropped, so the greenlet is moved out of it once.
         let greenlet = unsafe { std::ptr::read(&raw const this.greenlet) };

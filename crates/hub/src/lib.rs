@@ -55,6 +55,11 @@ mod wait_list;
 mod waitable;
 mod waiter;
 
+mod block_on;
+mod join_future;
+mod task_wait;
+mod wait_async;
+
 mod inherited;
 mod kill;
 mod links;
@@ -88,6 +93,7 @@ mod shared;
 mod spin;
 mod sys;
 
+pub use block_on::{block_on, spawn_future};
 pub use borrowed::{
     Readiness, readable, wait_readable, wait_readable_timeout, wait_writable, wait_writable_timeout, writable,
 };
@@ -98,6 +104,7 @@ pub use hub_pool::{HubMetrics, HubPool, HubPoolBuilder, PoolMetrics};
 pub use inherited::InheritedKey;
 pub use interrupt::is_interrupt;
 pub use io::{Io, Kind};
+pub use join_future::JoinFuture;
 pub use kill::{KillError, killall, shield};
 pub use links::LinkId;
 pub use local::{AccessError, LocalKey};
@@ -108,8 +115,10 @@ pub use short_lock::{ShortGuard, ShortLock};
 pub use shutdown::shutdown;
 pub use sleep::{no_switch, sleep, sleep_until, yield_now};
 pub use task_group::{TaskGroup, task_group};
+pub use task_wait::TaskWait;
 pub use thread_pool::{OffloadHandle, ThreadPool, ThreadPoolBuilder, ThreadPoolMetrics};
 pub use timeout::{Elapsed, timeout, timeout_at};
+pub use wait_async::{WaitAsync, wait_async};
 pub use wait_list::{WaitList, WaitQueue};
 pub use waitable::{Iwait, Waitable, iwait, wait, wait_until_any};
 pub use waiter::{Claim, Interrupted, Outcome, Reason, Wait, Waiter};

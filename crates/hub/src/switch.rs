@@ -4,9 +4,11 @@
 //! when it runs again. See ARCHITECTURE.md.
 
 use std::cell::Cell;
+use std::panic::Location;
 use std::time::Instant;
 
-use crate::block::HubRef;
+use crate::block::{Block, BlockRef, HubRef};
+use crate::greenlet::JoinError;
 use crate::hub::{BUDGET, Hub};
 use crate::waiter::{Interrupted, Outcome, Reason, Timed};
 use crate::word::State;
@@ -231,6 +233,37 @@ impl Hub {
             self.sleep();
             self.fire_timers();
         }
+    }
+
+    /// Calls a user's `f` in the middle of something of ours, perhaps of the hub's loop: a wait in it panics, and the wait that what runs
+    /// now may have begun goes on. `f` does not unwind.
+    pub(crate) fn in_no_wait(&self, f: impl FnOnce()) {
+        /// What runs in the name of a job that never does.
+        struct StandIn<'a> {
+            hub: &'a Hub,
+            job: BlockRef,
+            before: HubRef,
+        }
+
+        impl Drop for StandIn<'_> {
+            fn drop(&mut self) {
+                // With the locals that it may have got.
+                self.job.hub_ref().refuse(JoinError::Killed);
+                self.hub.current.set(self.before);
+                self.job.hub_ref().finish();
+            }
+        }
+
+        self.with_switching(Switching::Panics, || {
+            if self.current().word.open_number().is_none() {
+                return f();
+            }
+            // Even beginning a wait would end that one.
+            let job =
+                Block::allocate(|| (), &self.memory, Some(self.shared()), self.next_id(), Location::caller(), None);
+            let _stand_in = StandIn { hub: self, before: self.current.replace(job.hub_ref()), job };
+            f();
+        });
     }
 
     /// Calls `f`, in which a wait does this instead of switching. What blocks goes on doing so.

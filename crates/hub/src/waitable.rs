@@ -25,6 +25,7 @@ use crate::waiter::{Outcome, Reason, Wait, Waiter};
 /// * Being ready is a state that waiting does not change: several may find it ready, and nothing is consumed.
 /// * A waiter that is left behind may stay there: notifying it later does nothing and says so. But whatever keeps waiters has to drop the stale
 ///   ones now and then, as [`WaitList`](crate::WaitList) and [`WaitQueue`](crate::WaitQueue) do.
+/// * The one who waits may be an async task ([`wait_async`](crate::wait_async())), on a thread that has no hub, and its waiter may cross threads with it.
 /// * If a notification is for *one* waiter (a permit, an item), `unsubscribe` must pass it on to the next while the thing is ready: the
 ///   one who unsubscribes may have been notified, and does not take what he was notified of.
 ///

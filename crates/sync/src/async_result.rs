@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use greenlet_hub::{JoinHandle, Reason, ShortLock, Wait, WaitQueue, Waitable, Waiter, spawn};
 
 use crate::failure::Failure;
+use crate::future::{TakeAsync, take_async};
+use crate::select::SelectGet;
 use crate::time::deadline_after;
 
 /// A value or an error that somebody sets and any number of greenlets and threads wait for. Like gevent's `AsyncResult`.
@@ -142,6 +144,34 @@ impl<T, E> AsyncResult<T, E> {
         E: Clone,
     {
         Result::clone(&self.get_shared())
+    }
+
+    /// A future of a clone of what was set, for async tasks of any runtime. Never switches. `(&result).await` is the same.
+    ///
+    /// What is no `Clone` can be waited for by [`wait_async`](greenlet_hub::wait_async()), and shared by
+    /// [`try_get_shared`](AsyncResult::try_get_shared).
+    ///
+    /// # Errors
+    ///
+    /// That which was set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use greenlet_hub::{block_on, spawn};
+    /// use greenlet_sync::AsyncResult;
+    ///
+    /// let result = AsyncResult::<u32, String>::new();
+    /// spawn({ let result = result.clone(); move || result.set(1) });
+    /// assert_eq!(block_on(result.get_async()), Ok(1));
+    /// assert_eq!(block_on(async { (&result).await }), Ok(1));
+    /// ```
+    pub fn get_async(&self) -> TakeAsync<<Self as SelectGet>::Arm<'_>>
+    where
+        T: Clone,
+        E: Clone,
+    {
+        take_async(self.select_get())
     }
 
     /// A clone of what was set, if it is ready. Never switches.
@@ -342,6 +372,16 @@ impl<T, E> Waitable for AsyncResult<T, E> {
 
     fn subscribe(&self, waiter: &Waiter) {
         self.state.lock().waiters.push_back(waiter.clone());
+    }
+}
+
+impl<'a, T: Clone, E: Clone> IntoFuture for &'a AsyncResult<T, E> {
+    type Output = Result<T, E>;
+    type IntoFuture = TakeAsync<<AsyncResult<T, E> as SelectGet>::Arm<'a>>;
+
+    /// See [`AsyncResult::get_async`].
+    fn into_future(self) -> Self::IntoFuture {
+        self.get_async()
     }
 }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 use greenlet_hub::{Waitable, Waiter};
 
 use crate::const_fn::const_unless_loom;
+use crate::future::{TakeAsync, take_async};
 use crate::permits::{How, Permits};
-use crate::semaphore::{Permit, REASON};
+use crate::semaphore::{Permit, REASON, SemaphoreAcquire};
 use crate::time::deadline_after;
 
 /// A [`Semaphore`](crate::Semaphore) that never has more permits than it was made with: releasing too often is an error. Like gevent's and Python's.
@@ -65,6 +66,23 @@ impl BoundedSemaphore {
     pub fn acquire(&self) -> Permit<'_> {
         self.permits.acquire(REASON, How::Wait);
         Permit { permits: &self.permits }
+    }
+
+    /// A future of a permit, for async tasks of any runtime. Never switches. See [`Semaphore::acquire_async`](crate::Semaphore::acquire_async).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use greenlet_hub::block_on;
+    /// use greenlet_sync::BoundedSemaphore;
+    ///
+    /// let semaphore = BoundedSemaphore::new(1);
+    /// let permit = block_on(semaphore.acquire_async());
+    /// assert_eq!(semaphore.available(), 0);
+    /// drop(permit);
+    /// ```
+    pub fn acquire_async(&self) -> TakeAsync<SemaphoreAcquire<'_>> {
+        take_async(SemaphoreAcquire::new(&self.permits))
     }
 
     /// Takes a permit if that is possible without waiting. Never switches.
@@ -176,7 +194,7 @@ impl Waitable for BoundedSemaphore {
     }
 
     fn subscribe(&self, waiter: &Waiter) {
-        self.permits.subscribe(waiter);
+        self.permits.subscribe(waiter, false);
     }
 
     fn unsubscribe(&self, _: &Waiter) {

@@ -16,6 +16,7 @@ use greenlet_hub::{Claim, Outcome, Reason, ShortGuard, ShortLock, Wait, Waitable
 
 use crate::const_fn::const_unless_loom;
 use crate::errors::{ShutDown, Shutdown, TryGetError, TryPutError};
+use crate::future::{TakeAsync, take_async};
 use crate::grants::{Grants, Turn};
 use crate::select::{Arm, SelectGet, SelectPut};
 use crate::time::deadline_after;
@@ -118,6 +119,32 @@ impl<T> Channel<T> {
         }
     }
 
+    /// A future that hands an item over, for async tasks of any runtime. Never switches.
+    ///
+    /// If a getter waits, the item is handed over as by [`try_put`](Channel::try_put); else it is offered from the first poll on, and the
+    /// future is ready when a getter has taken it. Dropped before that the offer is taken back, and the item dropped; dropped
+    /// after a getter has taken it, the item is the getter's. See [`TakeAsync`] for the rest.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Channel::put).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use greenlet_hub::{block_on, spawn};
+    /// use greenlet_sync::Channel;
+    /// use std::rc::Rc;
+    ///
+    /// let channel = Rc::new(Channel::new());
+    /// let getter = spawn({ let channel = Rc::clone(&channel); move || channel.get() });
+    /// assert_eq!(block_on(channel.put_async(1)), Ok(()));
+    /// assert_eq!(getter.join().unwrap(), Ok(1));
+    /// ```
+    pub fn put_async(&self, item: T) -> TakeAsync<ChannelPut<'_, T>> {
+        take_async(self.select_put(item))
+    }
+
     /// Hands the item over if a getter waits. Never switches.
     ///
     /// The getter has not run yet when this returns. If it is interrupted before it does, the item goes to the next, or stays in the
@@ -195,6 +222,30 @@ impl<T> Channel<T> {
             Ok(item) => Ok(item),
             Err(_) => Err(ShutDown(())),
         }
+    }
+
+    /// A future that takes the first item that is offered, for async tasks of any runtime. Never switches.
+    ///
+    /// Dropped at any time it has taken nothing. See [`TakeAsync`] for the rest.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Channel::get).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use greenlet_hub::{block_on, spawn};
+    /// use greenlet_sync::Channel;
+    /// use std::rc::Rc;
+    ///
+    /// let channel = Rc::new(Channel::new());
+    /// let sender = spawn({ let channel = Rc::clone(&channel); move || channel.put("hello") });
+    /// assert_eq!(block_on(channel.get_async()), Ok("hello"));
+    /// assert_eq!(sender.join().unwrap(), Ok(()));
+    /// ```
+    pub fn get_async(&self) -> TakeAsync<ChannelGet<'_, T>> {
+        take_async(self.select_get())
     }
 
     /// Takes the first item that is offered, if there is one. Never switches.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use greenlet_hub::{Reason, ShortLock, Wait, WaitQueue, Waitable, Waiter};
+use greenlet_hub::{Reason, ShortLock, Wait, WaitAsync, WaitQueue, Waitable, Waiter, wait_async};
 
 use crate::const_fn::const_unless_loom;
 use crate::time::deadline_after;
@@ -188,6 +188,23 @@ impl Event {
             None => true,
             Some((wait, ticket)) => wait.notified(Some(deadline)) || self.is_ready_since(ticket),
         }
+    }
+
+    /// A future that is ready when it is set, or was since this call, for async tasks of any runtime. Never switches.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use greenlet_hub::{block_on, spawn};
+    /// use greenlet_sync::Event;
+    /// use std::rc::Rc;
+    ///
+    /// let event = Rc::new(Event::new());
+    /// spawn({ let event = Rc::clone(&event); move || { event.set(); event.clear() } });
+    /// block_on(event.wait_async());
+    /// ```
+    pub fn wait_async(&self) -> WaitAsync<&Event> {
+        wait_async(self)
     }
 
     /// Begins a wait, unless it is set; with how often it was set before.

@@ -14,6 +14,7 @@
 //!   taken keeps his place and is handed the next one, so nobody starves.
 //! * *Nothing is lost.* One who is killed or times out in the tick in which he was given something passes it on to the next.
 //! * Nothing is poisoned: a guard that a panic or a kill drops just unlocks.
+//! * *Async tasks wait as well*, of any runtime and on any thread: what ends in `_async` returns a future, that stands in the same lines. See [`TakeAsync`].
 //! * *A thread that ends leaks its greenlets*, with what they hold: guards, and what one has just been handed that has not run again. Where such
 //!   things are shared between threads, call [`shutdown`](greenlet_hub::shutdown()) before a thread ends.
 
@@ -41,6 +42,8 @@ mod group;
 mod imap;
 mod pool;
 
+mod future;
+
 mod const_fn;
 mod errors;
 mod grants;
@@ -62,6 +65,7 @@ pub use condition::Condition;
 pub use errors::{ShutDown, Shutdown, TooManyDone, TryGetError, TryPutError};
 pub use event::Event;
 pub use failure::Failure;
+pub use future::{TakeAsync, take_async};
 pub use generator::{Generator, Yielder, generator};
 pub use group::Group;
 pub use imap::Imap;
@@ -71,4 +75,4 @@ pub use pool::{Pool, PoolFull};
 pub use queue::{LifoQueue, PriorityQueue, Queue, QueueGet, QueueIter, QueueJoin, QueuePut};
 pub use rlock::{NotOwner, RLock, RLockGuard};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-pub use semaphore::{OwnedPermit, Permit, Semaphore};
+pub use semaphore::{OwnedPermit, Permit, Semaphore, SemaphoreAcquire};

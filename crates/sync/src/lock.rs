@@ -188,7 +188,7 @@ impl<T: ?Sized> Waitable for Lock<T> {
     }
 
     fn subscribe(&self, waiter: &Waiter) {
-        self.payload.exclusion().0.subscribe(waiter);
+        self.payload.exclusion().0.subscribe(waiter, false);
     }
 
     fn unsubscribe(&self, _: &Waiter) {

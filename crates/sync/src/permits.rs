@@ -184,9 +184,9 @@ impl Permits {
         self.available() > 0
     }
 
-    /// Takes the waiter of one who waits for several things; he asks afterwards.
-    pub(crate) fn subscribe(&self, waiter: &Waiter) {
-        self.state.lock().grants.push(waiter.clone(), Turn::First);
+    /// Takes the waiter of one who waits for several things; he asks afterwards. `again`: he was woken in vain.
+    pub(crate) fn subscribe(&self, waiter: &Waiter, again: bool) {
+        self.state.lock().grants.push_select(waiter.clone(), again);
     }
 
     /// Ends that: what he may have been woken for goes to the next.

@@ -10,6 +10,7 @@ use greenlet_hub::{Waitable, Waiter};
 
 use crate::const_fn::const_unless_loom;
 use crate::errors::{ShutDown, Shutdown, TooManyDone, TryGetError, TryPutError};
+use crate::future::{TakeAsync, take_async};
 use crate::grants::Turn;
 use crate::heap::Heap;
 use crate::queue_core::{Core, Side};
@@ -228,6 +229,35 @@ macro_rules! queue {
                 }
             }
 
+            /// A future that puts an item, for async tasks of any runtime. Never switches.
+            ///
+            /// It stands in line with putters of all kinds from its first poll on. Dropped before it is ready it has put nothing, and the
+            /// item is dropped with it. See [`TakeAsync`] for the rest.
+            ///
+            /// # Errors
+            ///
+            /// As [`put`](Self::put).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use greenlet_hub::{block_on, spawn};
+            #[doc = concat!("use greenlet_sync::", stringify!($Queue), " as Queue;")]
+            /// use std::rc::Rc;
+            ///
+            /// let queue = Rc::new(Queue::bounded(1));
+            /// let getter = spawn({ let queue = Rc::clone(&queue); move || (queue.get(), queue.get()) });
+            /// block_on(async {
+            ///     queue.put_async(1).await?;
+            ///     queue.put_async(2).await
+            /// })?;
+            /// assert_eq!(getter.join().unwrap(), (Ok(1), Ok(2)));
+            /// # Ok::<(), greenlet_sync::ShutDown<i32>>(())
+            /// ```
+            pub fn put_async(&self, item: T) -> TakeAsync<QueuePut<'_, $Storage<T>>> {
+                take_async(self.select_put(item))
+            }
+
             /// Puts an item if there is room. Never switches.
             ///
             /// # Errors
@@ -301,6 +331,30 @@ macro_rules! queue {
                     Ok(item) => Ok(item),
                     Err(_) => Err(ShutDown(())),
                 }
+            }
+
+            /// A future that takes the first item, for async tasks of any runtime. Never switches.
+            ///
+            /// It stands in line with getters of all kinds from its first poll on. Dropped at any time it has taken nothing: what it was woken for
+            /// goes to the next. See [`TakeAsync`] for the rest.
+            ///
+            /// # Errors
+            ///
+            /// As [`get`](Self::get).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use greenlet_hub::{block_on, spawn};
+            #[doc = concat!("use greenlet_sync::", stringify!($Queue), " as Queue;")]
+            /// use std::rc::Rc;
+            ///
+            /// let queue = Rc::new(Queue::unbounded());
+            /// spawn({ let queue = Rc::clone(&queue); move || queue.put("it") });
+            /// assert_eq!(block_on(queue.get_async()), Ok("it"));
+            /// ```
+            pub fn get_async(&self) -> TakeAsync<QueueGet<'_, $Storage<T>>> {
+                take_async(self.select_get())
             }
 
             /// Takes the first item if there is one. Never switches.
@@ -565,11 +619,19 @@ impl<S: Storage> Arm for QueueGet<'_, S> {
     type Output = Result<S::Item, ShutDown>;
 
     fn take(&mut self) -> Option<Result<S::Item, ShutDown>> {
-        match self.core.try_get() {
-            Ok(item) => Some(Ok(item)),
-            Err(TryGetError::ShutDown) => Some(Err(ShutDown(()))),
-            Err(TryGetError::Empty) => None,
-        }
+        got(self.core.try_get())
+    }
+
+    fn take_at_once(&mut self) -> Option<Result<S::Item, ShutDown>> {
+        got(self.core.get_at_once())
+    }
+}
+
+fn got<T>(result: Result<T, TryGetError>) -> Option<Result<T, ShutDown>> {
+    match result {
+        Ok(item) => Some(Ok(item)),
+        Err(TryGetError::ShutDown) => Some(Err(ShutDown(()))),
+        Err(TryGetError::Empty) => None,
     }
 }
 
@@ -596,7 +658,20 @@ impl<S: Storage> Arm for QueuePut<'_, S> {
     type Output = Result<(), ShutDown<S::Item>>;
 
     fn take(&mut self) -> Option<Result<(), ShutDown<S::Item>>> {
-        match self.core.try_put(self.item.take()?) {
+        self.put_by(Core::try_put)
+    }
+
+    fn take_at_once(&mut self) -> Option<Result<(), ShutDown<S::Item>>> {
+        self.put_by(Core::put_at_once)
+    }
+}
+
+impl<S: Storage> QueuePut<'_, S> {
+    fn put_by(
+        &mut self,
+        put: impl FnOnce(&Core<S>, S::Item) -> Result<(), TryPutError<S::Item>>,
+    ) -> Option<Result<(), ShutDown<S::Item>>> {
+        match put(self.core, self.item.take()?) {
             Ok(()) => Some(Ok(())),
             Err(TryPutError::ShutDown(item)) => Some(Err(ShutDown(item))),
             Err(TryPutError::Full(item)) => {

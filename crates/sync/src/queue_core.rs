@@ -182,7 +182,7 @@ impl<S: Storage> Core<S> {
         let mut until = None;
         let mut last = false;
         loop {
-            let mut state = match self.place(item, &mut looking) {
+            let mut state = match self.place(self.enter(), item, &mut looking) {
                 Placed::InTheQueue => return Ok(()),
                 Placed::ShutDown(item) => return Err(TryPutError::ShutDown(item)),
                 Placed::Full(state, back) => {
@@ -222,7 +222,20 @@ impl<S: Storage> Core<S> {
 
     #[inline(always)]
     pub(crate) fn try_put(&self, item: S::Item) -> Result<(), TryPutError<S::Item>> {
-        match self.place(item, &mut Looking::new(self, Side::Put)) {
+        self.try_place(self.enter(), item)
+    }
+
+    /// As [`try_put`](Core::try_put), but while the items are lent it does not wait, and finds the queue full.
+    pub(crate) fn put_at_once(&self, item: S::Item) -> Result<(), TryPutError<S::Item>> {
+        match self.enter_at_once() {
+            Some(state) => self.try_place(state, item),
+            None => Err(TryPutError::Full(item)),
+        }
+    }
+
+    #[inline(always)]
+    fn try_place<'a>(&'a self, state: Guard<'a, S>, item: S::Item) -> Result<(), TryPutError<S::Item>> {
+        match self.place(state, item, &mut Looking::new(self, Side::Put)) {
             Placed::InTheQueue => Ok(()),
             Placed::ShutDown(item) => Err(TryPutError::ShutDown(item)),
             Placed::Full(state, item) => {
@@ -239,7 +252,17 @@ impl<S: Storage> Core<S> {
 
     #[inline(always)]
     pub(crate) fn try_get(&self) -> Result<S::Item, TryGetError> {
-        match self.find(&mut Looking::new(self, Side::Get)) {
+        self.try_find(self.enter())
+    }
+
+    /// As [`try_get`](Core::try_get), but while the items are lent it does not wait, and finds the queue empty.
+    pub(crate) fn get_at_once(&self) -> Result<S::Item, TryGetError> {
+        self.enter_at_once().map_or(Err(TryGetError::Empty), |state| self.try_find(state))
+    }
+
+    #[inline(always)]
+    fn try_find<'a>(&'a self, state: Guard<'a, S>) -> Result<S::Item, TryGetError> {
+        match self.find(state, &mut Looking::new(self, Side::Get)) {
             Found::Item(item) => Ok(item),
             Found::ShutDown => Err(TryGetError::ShutDown),
             Found::Nothing(_) => Err(TryGetError::Empty),
@@ -318,8 +341,7 @@ impl<S: Storage> Core<S> {
     // ---- one try each ----
 
     #[inline(always)]
-    fn place(&self, item: S::Item, looking: &mut Looking<'_, S>) -> Placed<'_, S> {
-        let mut state = self.enter();
+    fn place<'a>(&'a self, mut state: Guard<'a, S>, item: S::Item, looking: &mut Looking<'_, S>) -> Placed<'a, S> {
         looking.is_woken = false;
         let room = self.free(&state, Side::Put);
         let admitted = state.putters.admits(room, looking.turn);
@@ -344,8 +366,7 @@ impl<S: Storage> Core<S> {
     }
 
     #[inline(always)]
-    fn find(&self, looking: &mut Looking<'_, S>) -> Found<'_, S> {
-        let mut state = self.enter();
+    fn find<'a>(&'a self, mut state: Guard<'a, S>, looking: &mut Looking<'_, S>) -> Found<'a, S> {
         looking.is_woken = false;
         let len = state.len;
         let admitted = state.getters.admits(len, looking.turn);
@@ -391,6 +412,12 @@ impl<S: Storage> Core<S> {
     fn enter(&self) -> Guard<'_, S> {
         let state = self.state.lock();
         if state.items.is_some() { state } else { self.enter_when_given_back(state) }
+    }
+
+    /// As [`enter`](Core::enter), but for one who must not wait; none while the items are lent.
+    fn enter_at_once(&self) -> Option<Guard<'_, S>> {
+        let state = self.state.lock();
+        state.items.is_some().then_some(state)
     }
 
     #[cold]
@@ -529,7 +556,7 @@ struct TakeFirst;
 impl<S: Storage> Look<S> for TakeFirst {
     #[inline(always)]
     fn look<'a>(core: &'a Core<S>, looking: &mut Looking<'a, S>) -> Found<'a, S> {
-        core.find(looking)
+        core.find(core.enter(), looking)
     }
 }
 

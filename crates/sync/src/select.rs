@@ -83,6 +83,14 @@ pub trait Arm: Waitable {
     /// Takes it, if that need not wait. Never switches.
     fn take(&mut self) -> Option<Self::Output>;
 
+    /// Takes it for an async task (see [`take_async`](crate::take_async())), which must not wait at all: so nothing where [`take`](Arm::take) has to wait
+    /// for a moment, until another has compared the items of a queue, say.
+    ///
+    /// A task takes once its wait is over, before and after it unsubscribes: so that a notification that it has used is not passed on.
+    fn take_at_once(&mut self) -> Option<Self::Output> {
+        self.take()
+    }
+
     /// Whether the notification has consumed something already, so that no other arm may be chosen: an item was taken from it, say.
     fn is_committed(&self) -> bool {
         false

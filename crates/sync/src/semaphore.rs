@@ -1,5 +1,6 @@
 //! `Semaphore`: so many may do it at a time.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,9 @@ use std::time::Duration;
 use greenlet_hub::{Waitable, Waiter};
 
 use crate::const_fn::const_unless_loom;
+use crate::future::{TakeAsync, take_async};
 use crate::permits::{How, Permits};
+use crate::select::Arm;
 use crate::time::deadline_after;
 
 pub(crate) const REASON: &str = "a permit of a semaphore";
@@ -82,6 +85,29 @@ impl Semaphore {
     pub fn acquire(&self) -> Permit<'_> {
         self.permits.acquire(REASON, How::Wait);
         Permit { permits: &self.permits }
+    }
+
+    /// A future of a permit, for async tasks of any runtime. Never switches.
+    ///
+    /// It stands in line from its first poll on. Dropped at any time it has none: one that it was woken for goes to the next. See
+    /// [`TakeAsync`] for the rest.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use greenlet_hub::{block_on, spawn};
+    /// use greenlet_sync::Semaphore;
+    /// use std::rc::Rc;
+    ///
+    /// let semaphore = Rc::new(Semaphore::new(0));
+    /// spawn({ let semaphore = Rc::clone(&semaphore); move || semaphore.release() });
+    /// let permit = block_on(semaphore.acquire_async());
+    /// assert_eq!(semaphore.available(), 0);
+    /// drop(permit);
+    /// assert_eq!(semaphore.available(), 1);
+    /// ```
+    pub fn acquire_async(&self) -> TakeAsync<SemaphoreAcquire<'_>> {
+        take_async(SemaphoreAcquire::new(&self.permits))
     }
 
     /// Takes a permit if that is possible without waiting. Never switches.
@@ -271,7 +297,7 @@ impl Waitable for Semaphore {
     }
 
     fn subscribe(&self, waiter: &Waiter) {
-        self.permits.subscribe(waiter);
+        self.permits.subscribe(waiter, false);
     }
 
     fn unsubscribe(&self, _: &Waiter) {
@@ -282,6 +308,45 @@ impl Waitable for Semaphore {
 impl fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.permits.describe(f, "Semaphore")
+    }
+}
+
+/// What [`Semaphore::acquire_async`] waits with: an arm that takes a permit.
+pub struct SemaphoreAcquire<'a> {
+    permits: &'a Permits,
+    /// It was subscribed before, and woken in vain.
+    again: Cell<bool>,
+}
+
+impl<'a> SemaphoreAcquire<'a> {
+    pub(crate) fn new(permits: &'a Permits) -> SemaphoreAcquire<'a> {
+        SemaphoreAcquire { permits, again: Cell::new(false) }
+    }
+}
+
+impl Waitable for SemaphoreAcquire<'_> {
+    fn is_ready(&self) -> bool {
+        self.permits.is_available()
+    }
+    fn subscribe(&self, waiter: &Waiter) {
+        self.permits.subscribe(waiter, self.again.replace(true));
+    }
+    fn unsubscribe(&self, _: &Waiter) {
+        self.permits.unsubscribe();
+    }
+}
+
+impl<'a> Arm for SemaphoreAcquire<'a> {
+    type Output = Permit<'a>;
+
+    fn take(&mut self) -> Option<Permit<'a>> {
+        self.permits.acquire(REASON, How::Try).then(|| Permit { permits: self.permits })
+    }
+}
+
+impl fmt::Debug for SemaphoreAcquire<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.permits.describe(f, "SemaphoreAcquire")
     }
 }
 

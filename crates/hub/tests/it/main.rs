@@ -1,10 +1,12 @@
 //! The behaviour of hubs and greenlets.
 
+mod block_on;
 mod child;
 mod config;
 mod deadlock;
 mod descriptors;
 mod fairness;
+mod futures;
 mod handle;
 mod hub_pool;
 mod hub_pool_end;

@@ -1,11 +1,15 @@
 //! What many tests need: traces, work that takes a while, and a look at the process.
 
 use std::cell::RefCell;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
+
+use greenlet_hub::{WaitList, Waitable, Waiter};
 
 /// So long no step of a test takes, unless it hangs.
 pub(crate) const HANG: Duration = Duration::from_secs(20);
@@ -100,4 +104,74 @@ pub(crate) fn cpu_micros() -> i64 {
     let usage = unsafe { usage.assume_init() };
     let micros = |time: libc::timeval| time.tv_sec * 1_000_000 + time.tv_usec;
     micros(usage.ru_utime) + micros(usage.ru_stime)
+}
+
+/// The least executor there is: polls on this thread, and parks it.
+pub(crate) fn run<F: Future>(future: F) -> F::Output {
+    struct Unpark(thread::Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        thread::park();
+    }
+}
+
+/// A waker that calls its function.
+pub(crate) struct OnWake<F>(pub(crate) F);
+
+impl<F: Fn()> Wake for OnWake<F> {
+    fn wake(self: Arc<Self>) {
+        (self.0)();
+    }
+}
+
+pub(crate) fn waker(wake: impl Fn() + Send + Sync + 'static) -> Waker {
+    Waker::from(Arc::new(OnWake(wake)))
+}
+
+/// Polls once, with a waker that nobody hears.
+pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Permits that several threads use.
+#[derive(Default)]
+pub(crate) struct SharedPermits {
+    pub(crate) free: AtomicUsize,
+    pub(crate) waiting: WaitList,
+}
+
+impl SharedPermits {
+    pub(crate) fn release(&self) {
+        self.free.fetch_add(1, Ordering::SeqCst);
+        self.waiting.notify_one();
+    }
+    pub(crate) fn try_acquire(&self) -> bool {
+        self.free.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |free| free.checked_sub(1)).is_ok()
+    }
+}
+
+impl Waitable for SharedPermits {
+    fn is_ready(&self) -> bool {
+        self.free.load(Ordering::SeqCst) > 0
+    }
+    fn subscribe(&self, waiter: &Waiter) {
+        self.waiting.push(waiter.clone());
+    }
+    fn unsubscribe(&self, _: &Waiter) {
+        if self.is_ready() {
+            self.waiting.notify_one();
+        }
+    }
 }

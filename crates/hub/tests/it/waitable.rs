@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use greenlet_hub::{
     sleep, spawn, timeout, wait, wait_until_any, yield_now,
 };
 
-use crate::support::{HANG, timed};
+use crate::support::{HANG, SharedPermits, timed};
 
 const MS: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(60);
@@ -256,37 +255,6 @@ fn a_killed_one_that_was_notified_passes_it_on() {
     first.kill_nowait().unwrap();
     assert_eq!(second.join_timeout(HANG).expect("the notification was lost").unwrap(), 1);
     assert!(matches!(first.join(), Err(JoinError::Killed)));
-}
-
-/// Permits that several threads use.
-#[derive(Default)]
-struct SharedPermits {
-    free: AtomicU32,
-    waiting: WaitList,
-}
-
-impl SharedPermits {
-    fn release(&self) {
-        self.free.fetch_add(1, Ordering::SeqCst);
-        self.waiting.notify_one();
-    }
-    fn try_acquire(&self) -> bool {
-        self.free.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |free| free.checked_sub(1)).is_ok()
-    }
-}
-
-impl Waitable for SharedPermits {
-    fn is_ready(&self) -> bool {
-        self.free.load(Ordering::SeqCst) > 0
-    }
-    fn subscribe(&self, waiter: &Waiter) {
-        self.waiting.push(waiter.clone());
-    }
-    fn unsubscribe(&self, _: &Waiter) {
-        if self.is_ready() {
-            self.waiting.notify_one();
-        }
-    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod barrier;
 mod channel;
 mod condition;
 mod event;
+mod futures;
 mod generator;
 mod group;
 mod home;
