@@ -136,6 +136,34 @@
 //!
 //! The timers and sockets of an async runtime need that runtime, on a thread of its own; the examples `async_client` and `from_tokio` show both ways.
 //!
+//! ## All cores
+//!
+//! A greenlet stays on its thread. What may run on any of several threads is spawned on a [`HubPool`]: it starts on whichever is free. Its closure
+//! and its result go from thread to thread, so they have to be `Send`; what it makes there need not be.
+//!
+//! ```
+//! use greenlet::{HubPool, joinall};
+//!
+//! let pool = HubPool::new(2)?; // or HubPool::global(), with a thread for each core
+//! let lengths = joinall(["one", "three", "eleven"].map(|word| pool.spawn(move || word.len())));
+//! assert_eq!(lengths.into_iter().map(Result::unwrap).sum::<usize>(), 14);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! A [`Handle`] spawns on one certain thread. Sockets may be sent to another thread and used there; what stands in [`sync`] works between all of them.
+//!
+//! ## Code that blocks
+//!
+//! What blocks its thread, and cannot be told to wait as a greenlet does, is called on another thread, while the others run:
+//!
+//! ```
+//! let hosts = greenlet::offload(|| std::fs::read_to_string("/etc/hosts"))?;
+//! assert!(hosts.contains("localhost"));
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! A [`ThreadPool`] of one's own has a limit of its own.
+//!
 //! ## When nothing can go on
 //!
 //! A wait that nothing can end does not hang: when every hub of the process sleeps for good, and there is no other thread that could wake one,
