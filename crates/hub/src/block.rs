@@ -618,7 +618,7 @@ impl Stray {
                 }
                 block
             }
-            None => Block::allocate(closure, &BlockMemory::default(), None, next_id(), spawned_at, options),
+            None => memory::with_shared(|memory| Block::allocate(closure, memory, None, next_id(), spawned_at, options)),
         };
         // Nobody else has it yet.
         block.flags.store(STRAY, Ordering::Relaxed);
@@ -741,5 +741,18 @@ impl HubRef {
         self.word.close();
         self.notify_joiners();
         release(self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        fn job<F: FnOnce() -> T, T>(_: F) { println!("job {} payload {}", size_of::<Job<F,T>>(), size_of::<Payload<F,T>>()); }
+        println!("block {} local {} joiners {} reason {} joinerror {}", size_of::<Block>(), size_of::<Local>(), size_of::<OnceLock<Box<Joiners>>>(), size_of::<ReasonCell>(), size_of::<JoinError>());
+        let x=5u64; let y=7u64;
+        job(move || x); job(move || x+y); job(|| ()); job(move || vec![x]);
     }
 }
