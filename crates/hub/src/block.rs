@@ -618,7 +618,9 @@ impl Stray {
                 }
                 block
             }
-            None => memory::with_shared(|memory| Block::allocate(closure, memory, None, next_id(), spawned_at, options)),
+            None => {
+                memory::with_shared(|memory| Block::allocate(closure, memory, None, next_id(), spawned_at, options))
+            }
         };
         // Nobody else has it yet.
         block.flags.store(STRAY, Ordering::Relaxed);
@@ -748,11 +750,17 @@ impl HubRef {
 mod tests {
     use super::*;
 
+    fn size<F: FnOnce() -> T, T>(_: F) -> usize {
+        size_of::<Job<F, T>>()
+    }
+
+    #[cfg(target_pointer_width = "64")]
     #[test]
-    fn sizes() {
-        fn job<F: FnOnce() -> T, T>(_: F) { println!("job {} payload {}", size_of::<Job<F,T>>(), size_of::<Payload<F,T>>()); }
-        println!("block {} local {} joiners {} reason {} joinerror {}", size_of::<Block>(), size_of::<Local>(), size_of::<OnceLock<Box<Joiners>>>(), size_of::<ReasonCell>(), size_of::<JoinError>());
-        let x=5u64; let y=7u64;
-        job(move || x); job(move || x+y); job(|| ()); job(move || vec![x]);
+    fn a_small_job_takes_three_cache_lines() {
+        let (a, b) = (5_u64, 7_u64);
+        assert_eq!(size_of::<Block>(), 160);
+        assert_eq!(size(|| ()), 184);
+        assert_eq!(size(move || a + b), 184);
+        assert_eq!(size(move || vec![a + b]), 192);
     }
 }
