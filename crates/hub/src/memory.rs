@@ -170,9 +170,35 @@ impl BlockMemory {
             return leaving.set(Some(block));
         };
         let (chain, done) = chain.join(block);
-        leaving.set(Some(chain));
         if let Some(done) = done {
             self.depot.put(done);
+        }
+        let Fresh { next, left } = self.classes[class].fresh.get();
+        // The whole newest slab does not stay here until there is another one to collect: as long as it stands at the end of
+        // the heap, an allocator like glibc's gives nothing of that back to the system.
+        let whole = match chain.missing() {
+            0 => true,
+            missing if missing == left && chain.is_beside(next) => {
+                self.give_up_fresh(class);
+                true
+            }
+            _ => false,
+        };
+        if whole {
+            self.depot.put(chain);
+        } else {
+            leaving.set(Some(chain));
+        }
+    }
+
+    /// Puts what was never used back.
+    fn give_up_fresh(&self, class: usize) {
+        let Fresh { next, left } = self.classes[class].fresh.replace(Fresh::NONE);
+        if let Some(next) = NonNull::new(next)
+            && left > 0
+        {
+            // SAFETY: so many are left from there to the end of the slab, and they are this memory's own.
+            unsafe { self.depot.put_fresh(next, left) };
         }
     }
 }
@@ -190,22 +216,20 @@ impl Drop for BlockMemory {
             if let Some(chain) = class.leaving.take() {
                 self.depot.put(chain);
             }
-            let Fresh { next, left } = class.fresh.get();
-            if let Some(next) = NonNull::new(next)
-                && left > 0
-            {
-                // SAFETY: these are this memory's own.
-                unsafe { self.depot.put_fresh(next, left) };
-            }
+            self.give_up_fresh(index);
         }
     }
+}
+
+impl Fresh {
+    const NONE: Fresh = Fresh { next: ptr::null_mut(), left: 0 };
 }
 
 impl Class {
     const fn new() -> Class {
         Class {
             kept: Cell::new(Kept { first: ptr::null_mut(), count: 0 }),
-            fresh: Cell::new(Fresh { next: ptr::null_mut(), left: 0 }),
+            fresh: Cell::new(Fresh::NONE),
             leaving: Cell::new(None),
         }
     }

@@ -166,6 +166,17 @@ impl Chain {
         unsafe { front.last.write(Free { next: self.first.as_ptr() }) };
         (Chain { first: front.first, count: self.count + front.count, ..self }, None)
     }
+
+    /// How many blocks of the slab are not in it.
+    pub(super) fn missing(&self) -> u16 {
+        // SAFETY: the chain's blocks keep their slab.
+        unsafe { self.slab.as_ref() }.capacity - self.count
+    }
+
+    /// Whether it is of the same slab as that block.
+    pub(super) fn is_beside(&self, block: *mut Free) -> bool {
+        block.addr() & !(SLAB - 1) == self.slab.addr().get()
+    }
 }
 
 /// Slabs of which blocks are back, for whoever needs some.

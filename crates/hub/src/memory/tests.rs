@@ -143,7 +143,6 @@ fn a_hub_keeps_so_much_of_a_size_and_the_process_so_many_slabs() {
     let blocks = take(&memory, class, total);
     give(&memory, class, blocks);
     assert_eq!(memory.classes[class].kept.get().count as usize, kept);
-    // One may be shared with what is kept, and one is still being collected.
     assert_eq!(slabs(depot).1, KEPT_SLABS);
     drop(memory);
     assert_eq!(slabs(depot), (0, KEPT_SLABS));
@@ -180,6 +179,23 @@ fn blocks_that_outlive_their_hub_keep_its_slabs() {
 
 fn from_address(address: usize) -> NonNull<Free> {
     NonNull::new(ptr::with_exposed_provenance_mut(address)).expect("a block's address")
+}
+
+#[test]
+fn a_slab_goes_back_as_soon_as_a_hub_has_all_of_it() {
+    let depot = depot();
+    let memory = BlockMemory::of(depot);
+    let whole = take(&memory, 3, Slab::capacity(3).into());
+    let (first, second) = (memory.take_block(3), memory.take_block(3));
+    let_go(&memory, 3, whole);
+    assert_eq!(slabs(depot), (0, 1));
+    let_go(&memory, 3, [first]);
+    assert_eq!(slabs(depot), (0, 1));
+    // The rest of this one was never used.
+    let_go(&memory, 3, [second]);
+    assert_eq!(slabs(depot), (0, 2));
+    drop(memory);
+    free(depot);
 }
 
 #[test]
