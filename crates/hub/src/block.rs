@@ -651,7 +651,9 @@ impl Stray {
                 }
                 block
             }
-            None => Block::allocate(closure, &BlockMemory::default(), None, next_id(), spawned_at, options),
+            None => {
+                memory::with_shared(|memory| Block::allocate(closure, memory, None, next_id(), spawned_at, options))
+            }
         };
         // Nobody else has it yet.
         block.flags.store(STRAY, Ordering::Relaxed);
@@ -774,5 +776,22 @@ impl HubRef {
         self.word.close();
         self.notify_joiners();
         release(self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<F: FnOnce() -> T, T>(_: F) -> usize {
+        size_of::<Job<F, T>>()
+    }
+
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn a_small_job_takes_three_cache_lines() {
+        let (a, b) = (5_u64, 7_u64);
+        assert!(size(|| ()) <= 192);
+        assert!(size(move || a + b) <= 192);
     }
 }

@@ -145,7 +145,7 @@ impl Hub {
         let thread = std::thread::current();
         let options = Options { name: thread.name().map(str::to_owned), stack_size: None };
         let here = Location::caller();
-        let memory = BlockMemory::default();
+        let memory = BlockMemory::new();
         let main = Block::allocate(|| (), &memory, Some(shared), next_ids().0, here, Some(Box::new(options)));
         main.set_main();
         Hub {
