@@ -23,7 +23,7 @@ use std::task::Waker;
 use super::{Block, BlockRef, VTable, quietly};
 use crate::greenlet::JoinError;
 use crate::hub::{Hub, next_id};
-use crate::memory::{self, BlockMemory};
+use crate::memory;
 use crate::short_lock::ShortLock;
 
 /// A block with a waker behind it.
@@ -93,7 +93,7 @@ impl TaskRef {
         let here = Location::caller();
         let (place, id) = match Hub::try_here() {
             Some(hub) => (hub.memory.take::<Task>(), hub.next_id()),
-            None => (BlockMemory::default().take::<Task>(), next_id()),
+            None => (memory::with_shared(|memory| memory.take::<Task>()), next_id()),
         };
         let task = Task { block: Block::new(1, Task::VTABLE, None, id, here, None), waker: ShortLock::new(None) };
         // SAFETY: there is room for it, and it is ours.
