@@ -184,6 +184,31 @@ fn jobs_that_have_not_started_when_it_is_over_never_do() {
 }
 
 #[test]
+fn jobs_behind_one_that_computes_beyond_the_grace_never_start() {
+    let pool = HubPool::new(1).unwrap();
+    let ran = Arc::new(AtomicUsize::new(0));
+    let busy = Computes::on(&pool.handles()[0]);
+    let queued: Vec<_> = (0..100)
+        .map(|_| {
+            let ran = Arc::clone(&ran);
+            pool.spawn(move || add_one(&ran))
+        })
+        .collect();
+    let ended = thread::spawn({
+        let pool = pool.clone();
+        move || pool.shutdown(Duration::ZERO).is_empty()
+    });
+    // Told at once, though the hub has no time for it.
+    for job in queued {
+        let joined = job.join_timeout(HANG).expect("a job that will never run is joined for ever");
+        assert!(matches!(joined, Err(JoinError::HubEnded)));
+    }
+    drop(busy);
+    assert!(ended.join().unwrap());
+    assert_eq!(ran.load(Ordering::Relaxed), 0);
+}
+
+#[test]
 fn what_resists_is_returned_and_reported_by_name() {
     let ended = in_child("hub_pool_end::what_resists_is_returned_and_reported_by_name", || {
         let pool = HubPool::new(2).unwrap();
