@@ -14,7 +14,7 @@ use greenlet_hub::{
 };
 
 use crate::child::in_child;
-use crate::support::{HANG, OnDrop, timed, work};
+use crate::support::{HANG, OnDrop, timed, until, work};
 
 const MS: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(60);
@@ -49,16 +49,6 @@ impl Drop for Computes {
 
 pub(crate) fn add_one(count: &AtomicUsize) {
     count.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Looks until it is so.
-#[track_caller]
-fn until(is_so: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < HANG);
-        thread::yield_now();
-    }
 }
 
 // ---- where jobs run ----
@@ -240,9 +230,9 @@ fn jobs_notice_nothing_of_those_that_wait_while_they_unwind() {
             })
         })
         .collect();
-    joinall(pool.each(|| ()));
+    until(|| unwinds.iter().all(|greenlet| greenlet.is_started()));
     unwinds.iter().for_each(|greenlet| greenlet.kill_nowait().unwrap());
-    unwinds.iter().for_each(|_| begins.recv().unwrap());
+    unwinds.iter().for_each(|_| begins.recv_timeout(HANG).unwrap());
     for _ in 0..100 {
         let mutex = Arc::new(Mutex::new(7));
         let job = pool.spawn({

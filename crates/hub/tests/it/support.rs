@@ -101,3 +101,13 @@ pub(crate) fn cpu_micros() -> i64 {
     let micros = |time: libc::timeval| time.tv_sec * 1_000_000 + time.tv_usec;
     micros(usage.ru_utime) + micros(usage.ru_stime)
 }
+
+/// Looks until it is so.
+#[track_caller]
+pub(crate) fn until(is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < HANG);
+        thread::yield_now();
+    }
+}
