@@ -291,6 +291,15 @@ impl RefUnwindSafe for Greenlet {}
 ///
 /// `Send` if `T` is: the result of a greenlet may be taken on another thread, as with [`std::thread::JoinHandle`].
 /// Dropping it detaches the greenlet; its result is then dropped on its own hub's thread.
+///
+/// What is not `Send` is joined where it was made:
+///
+/// ```compile_fail,E0277
+/// use greenlet_hub::{HubPool, spawn};
+///
+/// let greenlet = spawn(|| std::rc::Rc::new(7));
+/// HubPool::global().spawn(move || *greenlet.join().unwrap());
+/// ```
 pub struct JoinHandle<T> {
     greenlet: Greenlet,
     marker: PhantomData<T>,

@@ -249,13 +249,16 @@ impl HubPool {
         let own = deadline_after(grace);
         crew.begin_to_close(Some(own));
         // Who has called first has set it.
-        let patience = crew.deadline().unwrap_or(own) + CLEANUP + PATIENCE;
+        let deadline = crew.deadline().unwrap_or(own);
         let reason = Reason::new("the end of a pool's hubs");
-        while !crew.has_ended() && crew.ended.wait(reason, Some(patience), || crew.has_ended()) {}
+        let wait_until =
+            |deadline| while !crew.has_ended() && crew.ended.wait(reason, Some(deadline), || crew.has_ended()) {};
+        wait_until(deadline);
         if !crew.has_ended() {
-            // Where every hub computes, none has told those who join what will never run.
+            // Here as well as on the hubs, since those may all compute.
             crew.close();
         }
+        wait_until(deadline + CLEANUP + PATIENCE);
         // What is left of a thread that has ended are its destructors. One that has not computes, and nobody can make it stop.
         let threads = std::mem::take(&mut *self.owner.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {

@@ -14,6 +14,16 @@ use crate::hub::Hub;
 use crate::shared::{Message, Shared};
 
 /// A link, to be taken back by [`Greenlet::unlink`]. It belongs to the hub of the greenlet that made it.
+///
+/// So it does not go to another:
+///
+/// ```compile_fail,E0277
+/// use greenlet_hub::{HubPool, spawn};
+///
+/// let greenlet = spawn(|| ());
+/// let link = greenlet.link(|_| ());
+/// HubPool::global().spawn(move || greenlet.unlink(link));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LinkId {
     number: u64,

@@ -88,6 +88,16 @@ impl<T: ?Sized> fmt::Debug for ShortLock<T> {
 }
 
 /// The locked value of a [`ShortLock`], which is free again when this is dropped.
+///
+/// It stays on its thread:
+///
+/// ```compile_fail,E0277
+/// use greenlet_hub::{HubPool, ShortLock};
+///
+/// static COUNT: ShortLock<u32> = ShortLock::new(0);
+/// let guard = COUNT.lock();
+/// HubPool::global().spawn(move || drop(guard));
+/// ```
 pub struct ShortGuard<'a, T: ?Sized> {
     lock: &'a ShortLock<T>,
     held: Held<'a>,

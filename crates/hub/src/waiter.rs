@@ -128,6 +128,15 @@ impl Interrupted {
 /// assert_eq!(wait.until(None), Outcome::Notified);
 /// assert!(opener.join().unwrap());
 /// ```
+///
+/// It is the wait of the greenlet that began it, so only its waiters go elsewhere:
+///
+/// ```compile_fail,E0277
+/// use greenlet_hub::{HubPool, Reason, Wait};
+///
+/// let wait = Wait::begin(Reason::new("gate"));
+/// HubPool::global().spawn(move || wait.notified(None));
+/// ```
 #[must_use = "a wait does nothing until `until` is called"]
 pub struct Wait {
     number: u64,

@@ -45,6 +45,16 @@ pub fn generator<Y: 'static, S: 'static>(body: impl FnOnce(&Yielder<Y, S>) + 'st
 }
 
 /// An iterator whose values a greenlet puts; see [`generator`].
+///
+/// Both are of one hub, and stay there:
+///
+/// ```compile_fail,E0277
+/// use greenlet_hub::HubPool;
+/// use greenlet_sync::generator;
+///
+/// let numbers = generator(|y| y.put(1));
+/// HubPool::global().spawn(move || numbers.count());
+/// ```
 pub struct Generator<Y, S = ()> {
     shared: Rc<Shared<Y, S>>,
     /// Until it is started.

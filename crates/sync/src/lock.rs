@@ -208,6 +208,17 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Lock<T> {
 /// The value of a [`Lock`], which is free again when this is dropped.
 ///
 /// It is not `Send`, as std's is not, but may go to another greenlet of the hub, or be dropped while the greenlet unwinds.
+///
+/// To a greenlet of another hub it does not go:
+///
+/// ```compile_fail,E0277
+/// use greenlet_hub::HubPool;
+/// use greenlet_sync::Lock;
+///
+/// static LOCK: Lock<u32> = Lock::new(0);
+/// let guard = LOCK.lock();
+/// HubPool::global().spawn(move || drop(guard));
+/// ```
 #[must_use = "a guard that is dropped unlocks at once"]
 pub struct LockGuard<'a, T: ?Sized> {
     pub(crate) hold: Hold<'a, Mutual, T>,

@@ -243,6 +243,17 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RLock<T> {
 }
 
 /// The value of an [`RLock`]. The lock is free again when the last of its guards is dropped.
+///
+/// It is its greenlet's, so it does not go to one of another hub:
+///
+/// ```compile_fail,E0277
+/// use greenlet_hub::HubPool;
+/// use greenlet_sync::RLock;
+///
+/// static LOCK: RLock<u32> = RLock::new(0);
+/// let guard = LOCK.lock();
+/// HubPool::global().spawn(move || drop(guard));
+/// ```
 #[must_use = "a guard that is dropped unlocks at once"]
 pub struct RLockGuard<'a, T: ?Sized = ()> {
     share: Share<'a, Owned, T>,

@@ -235,6 +235,17 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
 }
 
 /// The value of an [`RwLock`], for reading. Dropping this ends it.
+///
+/// It does not go to a greenlet of another hub:
+///
+/// ```compile_fail,E0277
+/// use greenlet_hub::HubPool;
+/// use greenlet_sync::RwLock;
+///
+/// static LOCK: RwLock<u32> = RwLock::new(0);
+/// let guard = LOCK.read();
+/// HubPool::global().spawn(move || drop(guard));
+/// ```
 #[must_use = "a guard that is dropped unlocks at once"]
 pub struct RwLockReadGuard<'a, T: ?Sized> {
     share: Share<'a, Sharing, T>,
@@ -262,6 +273,17 @@ impl<T: ?Sized + fmt::Display> fmt::Display for RwLockReadGuard<'_, T> {
 }
 
 /// The value of an [`RwLock`], for writing. Dropping this ends it.
+///
+/// It does not go to a greenlet of another hub:
+///
+/// ```compile_fail,E0277
+/// use greenlet_hub::HubPool;
+/// use greenlet_sync::RwLock;
+///
+/// static LOCK: RwLock<u32> = RwLock::new(0);
+/// let guard = LOCK.write();
+/// HubPool::global().spawn(move || drop(guard));
+/// ```
 #[must_use = "a guard that is dropped unlocks at once"]
 pub struct RwLockWriteGuard<'a, T: ?Sized> {
     hold: Hold<'a, Sharing, T>,

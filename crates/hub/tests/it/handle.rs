@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -14,7 +14,8 @@ use greenlet_hub::{
 };
 
 use crate::child::in_child;
-use crate::support::{HANG, OnDrop, Trace, timed};
+use crate::hub_pool::Computes;
+use crate::support::{HANG, OnDrop, Trace, timed, until};
 
 const MS: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(60);
@@ -46,37 +47,11 @@ impl Server {
             thread.join().unwrap();
         }
     }
-
-    /// Keeps its hub from running anything until what is returned is dropped.
-    fn block(&self) -> Blocked {
-        let go_on = Arc::new(AtomicBool::new(false));
-        let (sender, receiver) = mpsc::channel();
-        let computes = self.hub.spawn({
-            let go_on = Arc::clone(&go_on);
-            move || {
-                sender.send(()).unwrap();
-                while !go_on.load(Ordering::Acquire) {
-                    thread::yield_now();
-                }
-            }
-        });
-        receiver.recv().unwrap();
-        drop(computes);
-        Blocked(go_on)
-    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-struct Blocked(Arc<AtomicBool>);
-
-impl Drop for Blocked {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
     }
 }
 
@@ -105,16 +80,6 @@ impl Drop for Value {
 
 fn here() -> ThreadId {
     thread::current().id()
-}
-
-/// Looks until it is so.
-#[track_caller]
-fn until(is_so: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < HANG);
-        thread::yield_now();
-    }
 }
 
 // ---- where it runs, and when ----
@@ -176,7 +141,7 @@ fn they_start_in_the_order_in_which_they_were_spawned() {
         };
         (0..1000).map(spawn_one).collect::<Vec<_>>()
     };
-    let blocked = server.block();
+    let blocked = Computes::on(&server.hub);
     let plain = thread::spawn({
         let (hub, order) = (server.hub.clone(), Arc::clone(&order));
         move || spawn_some(0, &hub, &order)
@@ -368,7 +333,7 @@ fn a_closure_that_its_hub_never_ran_may_wait_and_spawn_and_panic_in_its_destruct
         let other = Server::new();
         for _ in 0..50 {
             let mut server = Server::new();
-            let blocked = server.block();
+            let blocked = Computes::on(&server.hub);
             let dropped = Arc::new(AtomicUsize::new(0));
             let left: Vec<_> = (0..4)
                 .map(|n| {
@@ -429,7 +394,7 @@ fn closure_and_result_are_dropped_once_each_and_where_they_belong() {
     drop(start().join().unwrap());
     assert_eq!((closures.take(), results.take()), (vec![server.thread], vec![here()]));
     // Let go of before it ran: its own hub drops it.
-    let blocked = server.block();
+    let blocked = Computes::on(&server.hub);
     drop(start());
     drop(blocked);
     server.hub.spawn(|| ()).join().unwrap();
@@ -441,7 +406,7 @@ fn closure_and_result_are_dropped_once_each_and_where_they_belong() {
     drop(ended);
     assert_eq!(results.take(), [here()]);
     // Killed before it ran: not by the killer.
-    let blocked = server.block();
+    let blocked = Computes::on(&server.hub);
     let killed = start();
     killed.kill_nowait().unwrap();
     assert!(closures.take().is_empty());
@@ -490,7 +455,7 @@ fn a_panic_in_it_goes_to_whoever_joins_it() {
 fn killed_from_another_hub_before_it_starts_it_never_runs() {
     let server = Server::new();
     for _ in 0..100 {
-        let blocked = server.block();
+        let blocked = Computes::on(&server.hub);
         let ran = Arc::new(AtomicUsize::new(0));
         let victim = server.hub.spawn({
             let ran = Arc::clone(&ran);
@@ -568,7 +533,7 @@ fn a_kill_that_races_with_the_start_ends_it_either_way() {
 fn links_run_on_the_hub_of_whoever_made_them() {
     let server = Server::new();
     let trace = Trace::default();
-    let blocked = server.block();
+    let blocked = Computes::on(&server.hub);
     let greenlet = server.hub.spawn(|| ());
     let home = here();
     for what in ["a", "b", "c"] {
@@ -614,7 +579,7 @@ fn links_to_what_never_ran_run_as_well() {
         }
     };
     let mut server = Server::new();
-    let blocked = server.block();
+    let blocked = Computes::on(&server.hub);
     let (killed, ended) = (server.hub.spawn(|| ()), server.hub.spawn(|| ()));
     killed.kill_nowait().unwrap();
     killed.link(noting("killed"));
@@ -752,7 +717,7 @@ fn the_load_counts_those_that_have_started_and_those_on_their_way() {
     server.hub.spawn(|| ()).join().unwrap();
     until(|| server.hub.load() == 5);
     // One that computes is a load too, and so are those that wait behind it.
-    let blocked = server.block();
+    let blocked = Computes::on(&server.hub);
     assert_eq!(server.hub.load(), 6);
     let behind: Vec<_> = (0..3).map(|_| server.hub.spawn(|| ())).collect();
     assert_eq!(server.hub.load(), 9);
@@ -777,24 +742,11 @@ fn a_greenlet_is_part_of_its_own_hubs_load() {
 #[test]
 fn the_least_loaded_hub_of_a_pool_is_not_the_one_that_computes() {
     let pool = HubPool::new(2).unwrap();
-    let (sender, receiver) = mpsc::channel();
-    let go_on = Arc::new(AtomicBool::new(false));
-    let busy = pool.handles()[0].clone();
-    let computes = busy.spawn({
-        let go_on = Arc::clone(&go_on);
-        move || {
-            sender.send(()).unwrap();
-            while !go_on.load(Ordering::Acquire) {
-                thread::yield_now();
-            }
-        }
-    });
-    receiver.recv().unwrap();
+    let computes = Computes::on(&pool.handles()[0]);
     let idle = pool.handles().iter().min_by_key(|hub| hub.load()).unwrap();
     assert_eq!(*idle, pool.handles()[1], "{:?}", pool.handles().iter().map(Handle::load).collect::<Vec<_>>());
     // Also the last of them, should they be the same.
     let idle = pool.handles().iter().rev().min_by_key(|hub| hub.load()).unwrap();
     assert_eq!(*idle, pool.handles()[1]);
-    go_on.store(true, Ordering::Release);
-    computes.join().unwrap();
+    drop(computes);
 }

@@ -14,7 +14,7 @@ use greenlet_hub::{
 };
 
 use crate::child::in_child;
-use crate::support::{HANG, OnDrop, timed, work};
+use crate::support::{HANG, OnDrop, timed, until, work};
 
 const MS: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(60);
@@ -49,16 +49,6 @@ impl Drop for Computes {
 
 pub(crate) fn add_one(count: &AtomicUsize) {
     count.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Looks until it is so.
-#[track_caller]
-fn until(is_so: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < HANG);
-        thread::yield_now();
-    }
 }
 
 // ---- where jobs run ----
@@ -216,6 +206,68 @@ fn sixty_four_hubs_share_few_cores() {
         .collect();
     assert_eq!(joinall(jobs).into_iter().map(Result::unwrap).sum::<u32>(), 6400 * 6399 / 2);
     assert!(pool.shutdown(LONG).is_empty());
+}
+
+#[test]
+fn jobs_notice_nothing_of_those_that_wait_while_they_unwind() {
+    let pool = HubPool::new(1).unwrap();
+    let (begun, begins) = mpsc::channel();
+    let go_on = Arc::new((AtomicBool::new(false), WaitList::new()));
+    let unwinds: Vec<JoinHandle<()>> = (0..4)
+        .map(|_| {
+            let (begun, go_on) = (begun.clone(), Arc::clone(&go_on));
+            pool.spawn(move || {
+                let _waits = OnDrop(|| {
+                    assert!(thread::panicking());
+                    begun.send(()).unwrap();
+                    let is_over = || go_on.0.load(Ordering::Acquire);
+                    while !is_over() {
+                        go_on.1.wait(Reason::new("the test"), None, is_over);
+                    }
+                    assert!(thread::panicking());
+                });
+                sleep(LONG);
+            })
+        })
+        .collect();
+    until(|| unwinds.iter().all(|greenlet| greenlet.is_started()));
+    unwinds.iter().for_each(|greenlet| greenlet.kill_nowait().unwrap());
+    unwinds.iter().for_each(|_| begins.recv_timeout(HANG).unwrap());
+    for _ in 0..100 {
+        let mutex = Arc::new(Mutex::new(7));
+        let job = pool.spawn({
+            let mutex = Arc::clone(&mutex);
+            move || {
+                let guard = mutex.lock().unwrap();
+                (thread::panicking(), *guard)
+            }
+        });
+        assert_eq!(job.join().unwrap(), (false, 7));
+        assert!(!mutex.is_poisoned());
+    }
+    go_on.0.store(true, Ordering::Release);
+    go_on.1.notify_all();
+    assert!(joinall(unwinds).into_iter().all(|ended| matches!(ended, Err(JoinError::Killed))));
+    assert!(pool.shutdown(LONG).is_empty());
+}
+
+#[test]
+fn one_hub_starts_jobs_from_outside_in_their_order_but_for_one_at_each_look() {
+    let pool = HubPool::new(1).unwrap();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let busy = Computes::on(&pool.handles()[0]);
+    let jobs: Vec<_> = (0..1000)
+        .map(|n| {
+            let order = Arc::clone(&order);
+            pool.spawn(move || order.lock().unwrap().push(n))
+        })
+        .collect();
+    drop(busy);
+    joinall(jobs).into_iter().for_each(Result::unwrap);
+    // The one that each look takes from outside goes ahead of those that came in with the last batch, 32 at the most.
+    let order = order.lock().unwrap();
+    assert_eq!(order.len(), 1000);
+    assert!(order.iter().enumerate().all(|(place, job): (usize, &usize)| place.abs_diff(*job) <= 32), "{order:?}");
 }
 
 // ---- jobs that have not started ----

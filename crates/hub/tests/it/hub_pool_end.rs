@@ -12,7 +12,7 @@ use greenlet_hub::{
 
 use crate::child::in_child;
 use crate::hub_pool::{Computes, add_one};
-use crate::support::{HANG, OnDrop, timed};
+use crate::support::{HANG, OnDrop, timed, until};
 
 const MS: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(60);
@@ -78,7 +78,7 @@ fn what_ends_in_time_is_let_run_out_and_the_rest_is_killed() {
             })
         })
         .collect();
-    joinall(pool.each(|| ()));
+    until(|| slow.iter().all(|slow| slow.is_started()));
     let (took, left) = timed(|| pool.shutdown(300 * MS));
     assert!(left.is_empty() && took >= 300 * MS && took < HANG, "{took:?}");
     assert!(joinall(quick).into_iter().all(|quick| quick.is_ok()));
@@ -184,6 +184,31 @@ fn jobs_that_have_not_started_when_it_is_over_never_do() {
 }
 
 #[test]
+fn jobs_behind_one_that_computes_beyond_the_grace_never_start() {
+    let pool = HubPool::new(1).unwrap();
+    let ran = Arc::new(AtomicUsize::new(0));
+    let busy = Computes::on(&pool.handles()[0]);
+    let queued: Vec<_> = (0..100)
+        .map(|_| {
+            let ran = Arc::clone(&ran);
+            pool.spawn(move || add_one(&ran))
+        })
+        .collect();
+    let ended = thread::spawn({
+        let pool = pool.clone();
+        move || pool.shutdown(Duration::ZERO).is_empty()
+    });
+    // Told at once, though the hub has no time for it.
+    for job in queued {
+        let joined = job.join_timeout(HANG).expect("a job that will never run is joined for ever");
+        assert!(matches!(joined, Err(JoinError::HubEnded)));
+    }
+    drop(busy);
+    assert!(ended.join().unwrap());
+    assert_eq!(ran.load(Ordering::Relaxed), 0);
+}
+
+#[test]
 fn what_resists_is_returned_and_reported_by_name() {
     let ended = in_child("hub_pool_end::what_resists_is_returned_and_reported_by_name", || {
         let pool = HubPool::new(2).unwrap();
@@ -194,7 +219,7 @@ fn what_resists_is_returned_and_reported_by_name() {
             }
         });
         let obeys = pool.spawn(|| sleep(LONG));
-        joinall(pool.each(|| ()));
+        until(|| shielded.is_started() && swallows.is_started() && obeys.is_started());
         let (took, left) = timed(|| pool.shutdown(10 * MS));
         assert!(took >= Duration::from_secs(1) && took < HANG, "{took:?}");
         let mut names: Vec<_> = left.iter().map(|left| left.name().unwrap_or("?").to_owned()).collect();
@@ -383,7 +408,7 @@ fn greenlets_of_its_hubs_that_wait_for_each_other_are_ended() {
         let before = last.greenlet().clone();
         last = pool.handles()[n % 2].spawn(move || before.wait());
     }
-    joinall(pool.each(|| ()));
+    until(|| last.is_started());
     let (took, left) = timed(|| pool.shutdown(Duration::ZERO));
     assert!(left.is_empty() && last.is_finished() && took < HANG, "{took:?}");
 }
@@ -405,7 +430,7 @@ fn destructors_that_spawn_on_a_pool_that_ends_are_told_so() {
             })
         })
         .collect();
-    joinall(pool.each(|| ()));
+    until(|| jobs.iter().all(|job| job.is_started()));
     assert!(pool.shutdown(Duration::ZERO).is_empty());
     assert!(joinall(jobs).into_iter().all(|job| matches!(job, Err(JoinError::Killed))));
     assert_eq!(refused.load(Ordering::Relaxed), 20);

@@ -175,3 +175,13 @@ impl Waitable for SharedPermits {
         }
     }
 }
+
+/// Looks until it is so.
+#[track_caller]
+pub(crate) fn until(is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < HANG);
+        thread::yield_now();
+    }
+}

@@ -265,28 +265,31 @@ fn a_shutdown_on_one_hub_ends_waits_on_another() {
 fn descriptors_that_are_closed_on_another_hub_are_taken_for_no_other() {
     let (pool, hubs) = two_hubs();
     let numbers = Arc::new(Mutex::new(Vec::new()));
-    let rounds = (0..300).map(|round| {
+    // A few at a time, so that the numbers of those that are closed are used again.
+    let greenlets = (0..8).map(|greenlet| {
         let (hubs, numbers) = (hubs.clone(), Arc::clone(&numbers));
         pool.spawn(move || {
-            let (ours, theirs) = UnixStream::pair().unwrap();
-            numbers.lock().unwrap().push(ours.as_raw_fd());
-            let (ours, theirs) = wait_for_a_byte(ours, theirs);
-            // Registered on both hubs, and then closed on the one or the other, while others open the same numbers.
-            let (ours, theirs) = result(hubs[round % 2].spawn(move || wait_for_a_byte(ours, theirs)));
-            let (mut ours, mut theirs) = result(hubs[1 - round % 2].spawn(move || wait_for_a_byte(ours, theirs)));
-            theirs.write_all(b"and more").unwrap();
-            if round % 3 == 0 {
-                let mut buf = [0; 8];
-                ours.read_exact(&mut buf).unwrap();
-                assert_eq!(&buf, b"and more");
+            for round in greenlet..greenlet + 40 {
+                let (ours, theirs) = UnixStream::pair().unwrap();
+                numbers.lock().unwrap().push(ours.as_raw_fd());
+                let (ours, theirs) = wait_for_a_byte(ours, theirs);
+                // Registered on both hubs, and then closed on the one or the other, while others open the same numbers.
+                let (ours, theirs) = result(hubs[round % 2].spawn(move || wait_for_a_byte(ours, theirs)));
+                let (mut ours, mut theirs) = result(hubs[1 - round % 2].spawn(move || wait_for_a_byte(ours, theirs)));
+                theirs.write_all(b"and more").unwrap();
+                if round % 3 == 0 {
+                    let mut buf = [0; 8];
+                    ours.read_exact(&mut buf).unwrap();
+                    assert_eq!(&buf, b"and more");
+                }
+                // What is left in it must not be the next one's.
+                drop(hubs[round / 2 % 2].spawn(move || drop(ours)));
+                result(hubs[round % 2].spawn(move || drop(theirs)));
             }
-            // What is left in it must not be the next one's.
-            drop(hubs[round / 2 % 2].spawn(move || drop(ours)));
-            result(hubs[round % 2].spawn(move || drop(theirs)));
         })
     });
-    let rounds: Vec<_> = rounds.collect();
-    rounds.into_iter().for_each(result);
+    let greenlets: Vec<_> = greenlets.collect();
+    greenlets.into_iter().for_each(result);
     let mut numbers = numbers.lock().unwrap();
     numbers.sort_unstable();
     let opened = numbers.len();
