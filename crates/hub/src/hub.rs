@@ -60,6 +60,8 @@ use crate::word::{Ended, State};
 
 /// So many timers that one look fires, and so many events that it takes: a storm of the ones does not hold up the others.
 const FIRES_PER_LOOK: u32 = 61;
+/// So many waiters of descriptors that are woken between two looks by those who waited before them.
+const PASSED_ON_PER_LOOK: u32 = 64;
 /// So many I/O calls that need not wait before one yields.
 pub(crate) const BUDGET: u32 = 128;
 /// So many of a crowd are brought near together.
@@ -99,6 +101,8 @@ pub(crate) struct Hub {
     epoch_nanos: u64,
     /// Made at the first wait for a descriptor.
     poller: OnceCell<RefCell<Poller>>,
+    /// The last turn in which one waiter of a descriptor has woken the next, and how often.
+    passed_on: Cell<(u64, u32)>,
     /// How many waits for descriptors are under way.
     pub(crate) watching: Cell<usize>,
     /// How many jobs of this hub's greenlets are with other threads of ours.
@@ -167,6 +171,7 @@ impl Hub {
             epoch_nanos: crate::sys::nanos_now(),
             epoch: Instant::now(),
             poller: OnceCell::new(),
+            passed_on: Cell::new((0, 0)),
             watching: Cell::new(0),
             outside: Cell::new(0),
             member: OnceCell::new(),
@@ -579,12 +584,21 @@ impl Hub {
     }
 
     /// Ends a wait that this look found to be over; false if it was already.
-    fn end_wait(&self, waiter: Timed, state: State) -> bool {
+    pub(crate) fn end_wait(&self, waiter: Timed, state: State) -> bool {
         let ended = waiter.block.word.end(waiter.number, state);
         if ended == Ended::Asleep {
             self.urgent.push(waiter.block);
         }
         ended != Ended::Stale
+    }
+
+    /// Counts one who wakes the next waiter of a descriptor; false if that is for the next look to do.
+    pub(crate) fn may_pass_on_before_look(&self) -> bool {
+        let turn = self.shared.gauges.turns.get();
+        let (last, count) = self.passed_on.get();
+        let count = if last == turn { count } else { 0 };
+        self.passed_on.set((turn, count + 1));
+        count < PASSED_ON_PER_LOOK
     }
 
     /// Gives the memory of coroutines back that have long been idle, a batch at a time.

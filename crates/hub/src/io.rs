@@ -15,6 +15,7 @@ use crate::poller::{Direction, SlotKey, Watch};
 use crate::shared::{Message, all_hubs};
 use crate::sys;
 use crate::waiter::{Outcome, Reason, Timed};
+use crate::word::State;
 
 /// What a descriptor is, which decides what a call tells about the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -499,8 +500,16 @@ impl Hub {
 
     #[inline(never)]
     fn pass_on_to_next(&self, key: SlotKey, direction: Direction) {
-        while let Some(next) = self.made_poller().and_then(|poller| poller.borrow_mut().pass_on(key, direction)) {
-            if self.notify(next) {
+        let Some(poller) = self.made_poller() else { return };
+        // Ahead of the run queue, as those whom a look wakes: the next look may find more for this descriptor, and the one whom that wakes came later.
+        // A chain of them holds up everybody else; so if it gets long, the kernel is asked to tell the next look once more.
+        if !self.may_pass_on_before_look() && poller.borrow_mut().tell_again(key).is_ok() {
+            return;
+        }
+        loop {
+            // Not in the condition, where the borrow would last.
+            let next = poller.borrow_mut().pass_on(key, direction);
+            if next.is_none_or(|next| self.end_wait(next, State::Notified)) {
                 break;
             }
         }

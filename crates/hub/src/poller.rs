@@ -279,6 +279,11 @@ impl Poller {
         self.poll.modify(fd, key.to_bits(), interest)
     }
 
+    /// Has the next look told once more what the descriptor is ready for, as if it had just become so.
+    pub(crate) fn tell_again(&mut self, key: SlotKey) -> io::Result<()> {
+        if self.slot_of(key).is_some() { self.ask(key.slot) } else { Ok(()) }
+    }
+
     /// Finds or makes the slot for a descriptor that is only borrowed. True: it is a slot of its owner's.
     pub(crate) fn borrow(&mut self, fd: BorrowedFd<'_>) -> io::Result<(SlotKey, bool)> {
         match self.slot_of_fd(fd) {

@@ -1,8 +1,9 @@
 //! `Io`: descriptors that stay registered, and the readiness that is remembered of them.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::rc::Rc;
@@ -290,6 +291,72 @@ fn those_who_wait_for_datagrams_are_served_in_order() {
         let expected: Vec<String> = (0..40).map(|number| number.to_string()).collect();
         assert_eq!(trace.take(), expected.join(" "), "{pattern:?}");
     }
+}
+
+/// One who was woken by the receiver before it waited at the end of the run queue, while a look found the next datagram and woke the next
+/// receiver, who was ahead of it.
+#[test]
+fn a_look_behind_a_long_run_queue_wakes_no_receiver_out_of_turn() {
+    let (near, far) = UnixDatagram::pair().unwrap();
+    let (io, trace) = (Rc::new(Io::new(far, Kind::Datagram).unwrap()), Trace::default());
+    let greenlets = receivers(&io, &trace, 0..12);
+    let done = Rc::new(Cell::new(false));
+    let busy = Vec::from_iter((0..300).map(|_| {
+        let done = Rc::clone(&done);
+        spawn(move || {
+            while !done.get() {
+                yield_now()
+            }
+        })
+    }));
+    yield_now();
+    // Each time that its turn comes, the hub has looked some five times.
+    let sender = spawn(move || {
+        for _ in 0..6 {
+            near.send(b"x").unwrap();
+            near.send(b"x").unwrap();
+            (0..2).for_each(|_| yield_now());
+        }
+        near
+    });
+    joinall(greenlets).into_iter().for_each(|received| assert_eq!(received.unwrap().unwrap(), 1));
+    done.set(true);
+    joinall(busy);
+    drop(sender.join().unwrap());
+    assert_eq!(trace.take(), "0 1 2 3 4 5 6 7 8 9 10 11");
+}
+
+#[test]
+fn many_receivers_of_datagrams_do_not_keep_the_others_from_running() {
+    let far = Rc::new(Io::new(UdpSocket::bind("127.0.0.1:0").unwrap(), Kind::Datagram).unwrap());
+    let near = UdpSocket::bind("127.0.0.1:0").unwrap();
+    near.connect(far.get_ref().local_addr().unwrap()).unwrap();
+    let (turns, order) = (Rc::new(Cell::new(0)), Trace::default());
+    let receivers = Vec::from_iter((0..200).map(|number| {
+        let (far, turns, order) = (Rc::clone(&far), Rc::clone(&turns), order.clone());
+        spawn(move || {
+            far.read_with(Some(HANG), |socket| socket.recv(&mut [0; 8])).unwrap();
+            order.note(number);
+            turns.get()
+        })
+    }));
+    yield_now();
+    (0..200).for_each(|_| assert_eq!(near.send(b"x").unwrap(), 1));
+    let done = Rc::new(Cell::new(false));
+    let other = spawn({
+        let (turns, done) = (Rc::clone(&turns), Rc::clone(&done));
+        move || {
+            while !done.get() {
+                turns.set(turns.get() + 1);
+                yield_now();
+            }
+        }
+    });
+    let turns = Vec::from_iter(joinall(receivers).into_iter().map(Result::unwrap));
+    done.set(true);
+    other.join().unwrap();
+    assert!(turns[199] > turns[0], "{turns:?}");
+    assert_eq!(order.take(), Vec::from_iter((0..200).map(|number| number.to_string())).join(" "));
 }
 
 #[test]
