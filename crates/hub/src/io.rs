@@ -162,7 +162,7 @@ impl<T: AsFd> Io<T> {
         self.retry(Direction::Write, timeout, op, |&moved| moved != 0 && moved < len)
     }
 
-    /// Waits until the descriptor is writable, as after a connect that is in progress. False: the timeout has passed.
+    /// Waits until the descriptor is writable, as after a connect that is in progress. All who wait are woken. False: the timeout has passed.
     ///
     /// # Errors
     ///
@@ -172,7 +172,17 @@ impl<T: AsFd> Io<T> {
     ///
     /// As [`read_with`](Io::read_with).
     pub fn wait_writable(&self, timeout: Option<Duration>) -> io::Result<bool> {
-        Ok(self.wait(Hub::here(), Direction::Write, timeout.map(deadline_after), false)?.is_some())
+        let hub = Hub::here();
+        hub.spend_budget();
+        // Where it is registered, changes are told only, so what is so now has to be asked.
+        if self.registrations.find(hub).is_some() && sys::is_ready(self.as_fd(), true)? {
+            return Ok(true);
+        }
+        let woken = self.wait(hub, Direction::Write, timeout.map(deadline_after), false)?;
+        if let Some(key) = woken {
+            hub.pass_on(key, Direction::Write);
+        }
+        Ok(woken.is_some())
     }
 
     /// The loop under every call.

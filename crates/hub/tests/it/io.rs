@@ -360,6 +360,27 @@ fn many_receivers_of_datagrams_do_not_keep_the_others_from_running() {
 }
 
 #[test]
+fn all_who_wait_until_a_descriptor_is_writable_are_woken() {
+    for registered in [false, true] {
+        let (near, far) = UnixDatagram::pair().unwrap();
+        let near = Rc::new(Io::new(near, Kind::Datagram).unwrap());
+        if registered {
+            assert!(near.wait_writable(Some(HANG)).unwrap());
+            // It is, and nothing has changed since.
+            assert!(near.wait_writable(Some(HANG)).unwrap());
+        }
+        while near.get_ref().send(b"x").is_ok() {}
+        let waiting = [(); 3].map(|()| {
+            let near = Rc::clone(&near);
+            spawn(move || near.wait_writable(Some(HANG)).unwrap())
+        });
+        yield_now();
+        while far.set_nonblocking(true).is_ok() && far.recv(&mut [0; 8]).is_ok() {}
+        joinall(waiting).into_iter().for_each(|woken| assert!(woken.unwrap(), "{registered}"));
+    }
+}
+
+#[test]
 fn a_receiver_that_gave_up_swallows_no_datagram() {
     let (near, far) = UnixDatagram::pair().unwrap();
     let (io, trace) = (Rc::new(Io::new(far, Kind::Datagram).unwrap()), Trace::default());
