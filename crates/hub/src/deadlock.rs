@@ -12,6 +12,10 @@
 //! Where the main greenlet cannot be unwound, since it is a wait in the panic hook that nothing can end, the report is printed and the
 //! process aborted.
 //!
+//! **After the last look.** What kept it from being a deadlock may end later: a job on a thread of a pool, whatever another hub did. So a hub that takes
+//! its last look leaves a note of what that was, and who ends it has that hub look again: a thread of a pool that falls asleep or ends as the last that
+//! was busy; a hub that ends; a pool's hub that falls asleep where nobody waits, so that it does not look itself. Nothing is known of threads that are none of ours; of those the line tells.
+//!
 //! **No false alarm.** The hubs are looked at one by one, so one could wake and another fall asleep in between. Hence
 //! two looks: if in both every hub sleeps with an empty inbox, and none has slept a new sleep between them, then at
 //! one moment all of them slept with nothing on the way. (A hub that was left a message does not count as sleeping
@@ -22,13 +26,13 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::greenlet::Greenlet;
 use crate::hub::Hub;
-use crate::shared::{Message, Shared, all_hubs};
+use crate::shared::{Hubs, Message, Shared, all_hubs};
 use crate::sys::count_threads;
 use crate::thread_pool::IdleThreads;
 
@@ -44,7 +48,7 @@ pub(crate) fn check(hub: &Hub, looks: u32) {
     let hubs = all_hubs();
     let before = sleeps(&hubs.alive);
     let idle = IdleThreads::now();
-    let threads = count_threads();
+    let threads = before.as_ref().and_then(|_| count_threads());
     let is_alone = threads == Some(hubs.alive.len() + idle.count()) && idle == IdleThreads::now();
     let is_for_good = before.is_some() && before == sleeps(&hubs.alive);
     if is_for_good && is_alone {
@@ -58,9 +62,54 @@ pub(crate) fn check(hub: &Hub, looks: u32) {
         return;
     }
     drop(hubs);
+    if looks < LOOKS {
+        return;
+    }
+    if is_for_good && IdleThreads::now().are_all() {
+        return say_once(hub);
+    }
+    hub.shared().gave_up.store(true, Ordering::Relaxed);
     // A job that runs is hope, even if nobody who sleeps here is known to wait for it.
-    if looks == LOOKS && is_for_good && IdleThreads::now().are_all() {
-        say_once(hub);
+    HOPE.fetch_or(if is_for_good { JOBS } else { HUBS }, Ordering::SeqCst);
+    // They may have ended just before that was noted.
+    if is_for_good {
+        look_again_without_jobs();
+    }
+}
+
+/// What hubs that have taken their last look still hope for.
+static HOPE: AtomicU8 = AtomicU8::new(0);
+/// Jobs on threads of pools; all hubs slept for good.
+const JOBS: u8 = 1;
+/// Hubs that did not.
+const HUBS: u8 = 2;
+
+/// Has those look again who hope for jobs, if no thread of a pool has one. Called by one that has none any more.
+pub(crate) fn look_again_without_jobs() {
+    if HOPE.load(Ordering::SeqCst) & JOBS != 0 && IdleThreads::now().are_all() {
+        look_again(&all_hubs(), JOBS);
+    }
+}
+
+/// Whether anybody hopes for hubs.
+#[inline]
+pub(crate) fn hubs_are_hoped_for() -> bool {
+    HOPE.load(Ordering::Relaxed) & HUBS != 0
+}
+
+/// Has those look again who hope for hubs: one ends, or sleeps where nobody waits.
+pub(crate) fn look_again_without_hub(hubs: &Hubs) {
+    if hubs_are_hoped_for() {
+        look_again(hubs, HUBS);
+    }
+}
+
+#[cold]
+fn look_again(hubs: &Hubs, hope: u8) {
+    if HOPE.fetch_and(!hope, Ordering::SeqCst) & hope != 0 {
+        // Any message has a hub begin anew.
+        let gave_up = |hub: &&&Shared| hub.gave_up.swap(false, Ordering::Relaxed);
+        hubs.alive.iter().filter(gave_up).for_each(|hub| hub.send(Message::Jobs));
     }
 }
 

@@ -50,7 +50,7 @@ use crate::links::Links;
 use crate::memory::BlockMemory;
 use crate::poller::Poller;
 use crate::queue::RunQueue;
-use crate::shared::{Message, Shared};
+use crate::shared::{Message, Shared, all_hubs};
 use crate::spin::{Polling, Spin};
 use crate::switch::Switching;
 use crate::sys::Poll;
@@ -441,11 +441,23 @@ impl Hub {
     fn sleep_unless_there_are_jobs(&self) {
         let Some(member) = self.member.get() else { return self.sleep() };
         if member.fall_asleep() {
+            if deadlock::hubs_are_hoped_for() {
+                self.end_hope();
+            }
             self.sleep();
         } else {
             self.poll(Some(Duration::ZERO));
         }
         member.wake_up();
+    }
+
+    /// Has those who hope for this hub look again for a deadlock, if it sleeps and does not look itself.
+    #[cold]
+    #[inline(never)]
+    fn end_hope(&self) {
+        if !self.somebody_waits() && self.timers.borrow().is_empty() {
+            deadlock::look_again_without_hub(&all_hubs());
+        }
     }
 
     pub(crate) fn sleep(&self) {

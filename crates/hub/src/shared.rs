@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::block::{BlockRef, Stray};
-use crate::deadlock::Report;
+use crate::deadlock::{self, Report};
 use crate::gauges::Gauges;
 use crate::inbox::{Inbox, Messages};
 use crate::sys::Waker;
@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     rung: Condvar,
     /// Whether it sleeps with nothing of its own that could wake it.
     pub(crate) hopeless: AtomicBool,
+    /// Whether it has taken its last look for a deadlock, and hopes for others.
+    pub(crate) gave_up: AtomicBool,
     /// Counts its sleeps, so that two looks can tell whether it woke in between.
     pub(crate) sleeps: AtomicU64,
     /// Whether it serves a pool, so that nobody's own code is on its main greenlet.
@@ -88,6 +90,7 @@ impl Shared {
                 bell: Mutex::default(),
                 rung: Condvar::new(),
                 hopeless: AtomicBool::new(false),
+                gave_up: AtomicBool::new(false),
                 sleeps: AtomicU64::new(0),
                 serves: AtomicBool::new(false),
                 coming: AtomicUsize::new(0),
@@ -96,6 +99,7 @@ impl Shared {
         });
         shared.id.store(id, Ordering::Relaxed);
         shared.serves.store(false, Ordering::Relaxed);
+        shared.gave_up.store(false, Ordering::Relaxed);
         shared.coming.store(0, Ordering::Relaxed);
         shared.gauges.reset();
         shared.inbox.reopen();
@@ -115,6 +119,7 @@ impl Shared {
         let messages = self.inbox.close();
         *self.bell() = Bell::default();
         hubs.ended.push(self);
+        deadlock::look_again_without_hub(&hubs);
         messages
     }
 

@@ -44,6 +44,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, Thread, ThreadId};
 use std::time::{Duration, Instant};
 
+use crate::deadlock;
 use crate::short_lock::{ShortGuard, ShortLock};
 use crate::spin::Spin;
 use crate::wait_list::WaitList;
@@ -309,6 +310,7 @@ impl Workers {
 
     /// Sleeps until it has been taken off the stack; false if that was not for so long that the thread has ended.
     fn sleep(&self, own: &Thread, spin: &Spin) -> bool {
+        deadlock::look_again_without_jobs();
         let start = Instant::now();
         let deadline = start.checked_add(self.idle_timeout);
         loop {
@@ -336,6 +338,7 @@ impl Workers {
         state.ids.retain(|id| *id != own.id());
         let is_last = state.threads == 0;
         drop(state);
+        deadlock::look_again_without_jobs();
         if is_last {
             self.ended.notify_all();
         }

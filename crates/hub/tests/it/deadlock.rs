@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use greenlet_hub::{
-    Builder, Greenlet, HubPool, JoinError, JoinHandle, Reason, Wait, WaitList, joinall, sleep, spawn, wait_readable,
-    yield_now,
+    Builder, Greenlet, HubPool, JoinError, JoinHandle, Reason, ThreadPool, Wait, WaitList, joinall, sleep, spawn,
+    wait_readable, yield_now,
 };
 
 use crate::child::{alone_in_child, in_child};
@@ -354,4 +354,41 @@ fn pools_that_come_and_go_are_no_false_alarm() {
     });
     ended.check();
     assert_eq!(ended.stderr, "");
+}
+
+/// How long a job takes that ends after the last look.
+const LONG: Duration = Duration::from_millis(10_800);
+
+#[test]
+fn jobs_that_end_after_the_last_look_are_no_hope_any_more() {
+    let name = "deadlock::jobs_that_end_after_the_last_look_are_no_hope_any_more";
+    let ended = alone_in_child(name, || {
+        // Nobody waits for it, and its thread sleeps afterwards.
+        let pool = ThreadPool::builder().size(1).idle_timeout(Duration::MAX).build();
+        drop(pool.spawn(|| thread::sleep(LONG)));
+        assert!(wait_in_vain("Godot").expect("a report").contains("waits for Godot"));
+        // Its thread ends with it.
+        let passing = ThreadPool::new(1);
+        drop(passing.spawn(|| thread::sleep(LONG)));
+        drop(passing);
+        assert!(wait_in_vain("Lucky").expect("a report").contains("waits for Lucky"));
+        assert_eq!(pool.metrics().idle, 1);
+    });
+    ended.check();
+    assert_eq!(ended.count("only a thread that is not a hub"), 0, "{}", ended.stderr);
+}
+
+#[test]
+fn hubs_that_end_or_fall_asleep_after_the_last_look_are_no_hope_any_more() {
+    let name = "deadlock::hubs_that_end_or_fall_asleep_after_the_last_look_are_no_hope_any_more";
+    let ended = alone_in_child(name, || {
+        drop(thread::spawn(|| sleep(LONG)));
+        assert!(wait_in_vain("Godot").expect("a report").contains("waits for Godot"));
+        // Nobody waits on that hub then, so it does not look itself.
+        let hubs = HubPool::new(1).unwrap();
+        drop(hubs.spawn(|| sleep(LONG)));
+        assert!(wait_in_vain("Lucky").expect("a report").contains("waits for Lucky"));
+    });
+    ended.check();
+    assert_eq!(ended.count("only a thread that is not a hub"), 0, "{}", ended.stderr);
 }
