@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::config;
 use crate::greenlet::JoinError;
 use crate::hub::Hub;
+use crate::interrupt::is_interrupt;
 use crate::waiter::Reason;
 
 use self::job::{Job, REASON};
@@ -88,7 +89,8 @@ impl ThreadPool {
         }
     }
 
-    /// The pool that [`offload`](crate::offload()) uses, which all hubs of the process share: of up to 64 threads.
+    /// The pool that [`offload`](crate::offload()) uses, which all hubs of the process share: of up to 64 threads, or as many as
+    /// [`Config::blocking_threads`](crate::Config::blocking_threads) says.
     ///
     /// # Examples
     ///
@@ -228,7 +230,13 @@ impl ThreadPool {
         R: Send + 'static,
     {
         let results: Vec<Result<R, JoinError>> = if self.workers.is_own_thread() {
-            let call = |item| catch_unwind(AssertUnwindSafe(|| f(item))).map_err(JoinError::Panicked);
+            let call = |item| {
+                catch_unwind(AssertUnwindSafe(|| f(item))).map_err(|payload| match is_interrupt(&*payload) {
+                    // It is the caller who ends, here in the middle of the loop.
+                    true => resume_unwind(payload),
+                    false => JoinError::Panicked(payload),
+                })
+            };
             items.into_iter().map(call).collect()
         } else {
             let hub = Hub::here();
@@ -246,7 +254,7 @@ impl ThreadPool {
         results.into_iter().map(value_or_panic).collect()
     }
 
-    /// Waits until all that is queued has run and the threads have ended.
+    /// Waits until all that is queued has run and the threads have left the pool. The destructors of their thread-locals may still run then.
     ///
     /// On one of the pool's own threads it does not wait, as [`drop`].
     ///

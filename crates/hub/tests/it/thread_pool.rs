@@ -377,6 +377,31 @@ fn map_keeps_the_order_and_raises_the_first_panic_after_all_have_ended() {
 }
 
 #[test]
+fn a_map_on_the_pool_s_own_thread_ends_with_its_greenlet() {
+    let pool = Arc::new(ThreadPool::new(1));
+    let own = Arc::clone(&pool);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&calls);
+    let (killed, elapsed) = pool.apply(move || {
+        let map = move || {
+            let count = Arc::clone(&count);
+            own.map(0..3, move |item| {
+                count.fetch_add(1, Ordering::Relaxed);
+                if item == 0 {
+                    sleep(HANG);
+                }
+            })
+        };
+        let greenlet = spawn(map.clone());
+        yield_now();
+        greenlet.kill().unwrap();
+        (matches!(greenlet.join(), Err(JoinError::Killed)), timeout(MS, map).is_err())
+    });
+    assert!(killed && elapsed);
+    assert_eq!(calls.load(Ordering::Relaxed), 2);
+}
+
+#[test]
 fn handles_are_waited_for_with_others_and_from_any_thread() {
     let (pool, gate) = (ThreadPool::new(2), Gate::default());
     let (slow, quick) = (block(&pool, &gate), pool.spawn(|| 1));
