@@ -21,7 +21,7 @@
 //! calls one after the other need one thread; if it then finds that it has a result to drop, which may take long, it takes that back as if the jobs had
 //! just come (`go_on`). A thread that takes a job takes it out of both numbers. A thread goes to sleep only with the queue empty, under the same lock. One that is being started and cannot be
 //! takes its count back and wakes a sleeper in its place (`not_started`); if it was the last thread, the jobs in the queue are refused. So the queue is empty when
-//! there is no thread. Two more things follow: a spawn wakes nobody while one is awake and looks for work, and it wakes without the lock.
+//! there is no thread; and each thread that takes a job tries again to start those that are missing. Two more things follow: a spawn wakes nobody while one is awake and looks for work, and it wakes without the lock.
 //!
 //! The wake-up itself is the thread's `park` token. A user's job may leave a token behind or use up one of ours, since the
 //! docs of `park` allow it to return for nothing: what counts is whether the thread still stands in the stack.
@@ -174,9 +174,7 @@ impl Workers {
             self.note_length(&state);
             state.summon(self.size)
         };
-        if let Err(err) = self.follow(summons) {
-            self.not_started(&err);
-        }
+        self.follow_if_possible(summons);
     }
 
     /// Has a job run at once; false if no thread is free, or none could be started.
@@ -209,6 +207,12 @@ impl Workers {
 
     fn note_length(&self, state: &State) {
         self.queued.store(state.queue.len(), Ordering::Relaxed);
+    }
+
+    fn follow_if_possible(self: &Arc<Self>, summons: Summons) {
+        if let Err(err) = self.follow(summons) {
+            self.not_started(&err);
+        }
     }
 
     fn follow(self: &Arc<Self>, summons: Summons) -> io::Result<()> {
@@ -261,13 +265,11 @@ impl Workers {
             state.searching -= 1;
             state.summon(self.size)
         };
-        if let Err(err) = self.follow(summons) {
-            self.not_started(&err);
-        }
+        self.follow_if_possible(summons);
     }
 
     /// Waits for a job; `None` when the thread is to end. `searching`: whether it is counted as such.
-    fn next(&self, own: &Thread, spin: &Spin, searching: &Cell<bool>) -> Option<Arc<dyn Run>> {
+    fn next(self: &Arc<Self>, own: &Thread, spin: &Spin, searching: &Cell<bool>) -> Option<Arc<dyn Run>> {
         // Whether it watches, or has already done so.
         let (mut watches, mut has_watched) = (false, false);
         loop {
@@ -281,6 +283,10 @@ impl Workers {
                     if searching.take() {
                         state.searching -= 1;
                     }
+                    // Nobody, unless threads could not be started when the jobs behind this one came.
+                    let summons = state.summon(self.size);
+                    drop(state);
+                    self.follow_if_possible(summons);
                     return Some(job);
                 }
                 if !searching.replace(true) {

@@ -547,6 +547,25 @@ fn a_pool_that_gets_no_thread_says_so() {
 }
 
 #[test]
+fn threads_that_could_not_be_started_are_started_when_there_is_room_again() {
+    let ended = in_child("thread_pool::threads_that_could_not_be_started_are_started_when_there_is_room_again", || {
+        let pool = ThreadPool::new(4);
+        let (first, others) = (Gate::default(), Gate::default());
+        let blocked = block(&pool, &first);
+        first.wait_for(1);
+        let queued = without_room(|| [(); 3].map(|()| block(&pool, &others)));
+        assert_eq!((pool.metrics().threads, pool.metrics().queued), (1, 3));
+        first.open();
+        // One thread alone would be held by the first of them.
+        others.wait_for(3);
+        others.open();
+        queued.into_iter().chain([blocked]).for_each(|handle| handle.join().unwrap());
+        assert_eq!(pool.metrics().threads, 3);
+    });
+    ended.check();
+}
+
+#[test]
 #[should_panic(expected = "a pool of no threads")]
 fn a_pool_of_no_threads_is_refused() {
     let _ = ThreadPool::new(0);
