@@ -82,6 +82,8 @@ impl Spin {
                 }
                 std::hint::spin_loop();
             }
+            // It may be that the other one waits for this core.
+            std::thread::yield_now();
         }
         self.short_sleeps.set(0);
         self.needed.set((2 * self.needed.get()).min(MOST_PATIENT));
