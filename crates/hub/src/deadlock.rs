@@ -6,6 +6,9 @@
 //! that says who waits for what. If there is one, nothing is raised, for it may yet wake somebody: after ten
 //! seconds one line, once a process, says that only it can.
 //!
+//! A hub that has looked ten times in vain looks again when another hub has fallen asleep for good, after it had run something, or has ended: so
+//! those may take as long as they like, and nobody wakes just to look.
+//!
 //! The hubs of a pool have no main greenlet that could be told; they only serve. So they are asked first who waits on them, and the main
 //! greenlets are told that as well.
 //!
@@ -22,7 +25,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,8 +42,30 @@ pub(crate) const LOOKS: u32 = 10;
 /// So many greenlets are listed.
 const LISTED: usize = 100;
 
+/// Whether any hub has looked so often that it does not any more.
+static SOMEBODY_GAVE_UP: AtomicBool = AtomicBool::new(false);
+
+/// Has those look again who have looked too often already. Called by a hub that has announced that it sleeps for good, or that has ended.
+pub(crate) fn look_again() {
+    // Of this one, which sleeps first and looks then, and of one that gives up first and looks once more then, one sees the other.
+    fence(Ordering::SeqCst);
+    if !SOMEBODY_GAVE_UP.load(Ordering::Relaxed) || !SOMEBODY_GAVE_UP.swap(false, Ordering::AcqRel) {
+        return;
+    }
+    for hub in &all_hubs().alive {
+        if hub.gave_up.swap(false, Ordering::AcqRel) {
+            hub.send(Message::LookAgain);
+        }
+    }
+}
+
 /// Looks whether nothing can wake any hub of the process. Called by a hub that has announced that it sleeps.
 pub(crate) fn check(hub: &Hub, looks: u32) {
+    if looks == LOOKS {
+        hub.shared().gave_up.store(true, Ordering::Release);
+        SOMEBODY_GAVE_UP.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
     let hubs = all_hubs();
     let before = sleeps(&hubs.alive);
     let idle = IdleThreads::now();

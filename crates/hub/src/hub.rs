@@ -125,6 +125,8 @@ pub(crate) struct Hub {
     hopeless_looks: Cell<u32>,
     /// When the next of them is due.
     hopeless_look_at: Cell<Option<Instant>>,
+    /// Whether anything may have run since it last slept for good.
+    stirred: Cell<bool>,
     /// Whether the main greenlet has switched away while it unwinds.
     pub(crate) unwinding: Cell<bool>,
     /// The report that the main greenlet is to raise.
@@ -181,6 +183,7 @@ impl Hub {
             switching: Cell::new(Switching::Allowed),
             hopeless_looks: Cell::new(0),
             hopeless_look_at: Cell::new(None),
+            stirred: Cell::new(true),
             unwinding: Cell::new(false),
             deadlock: RefCell::new(None),
             _alt_stack: AltStack::ensure(),
@@ -466,6 +469,11 @@ impl Hub {
             self.poll(Some(Duration::ZERO));
             return;
         }
+        if !hopeless {
+            self.stirred.set(true);
+        } else if self.stirred.take() {
+            deadlock::look_again();
+        }
         self.shared.gauges.fall_asleep(crate::sys::nanos_now());
         if self.poller.get().is_some() {
             self.poll(until.map(|until| until.saturating_duration_since(Instant::now())));
@@ -502,6 +510,10 @@ impl Hub {
         for message in self.shared.inbox.take() {
             self.hopeless_looks.set(0);
             self.hopeless_look_at.set(None);
+            if matches!(message, Message::LookAgain) {
+                continue;
+            }
+            self.stirred.set(true);
             match message {
                 Message::Spawn { hub, job } => self.take_in(hub, job),
                 Message::Wake(block) if block.hub() == self.id => self.ready.push(block.hub_ref()),
@@ -518,7 +530,7 @@ impl Hub {
                 | Message::List { .. }
                 | Message::Deadlock { .. } => {}
                 // It is awake; the loop looks for jobs.
-                Message::Jobs => {}
+                Message::Jobs | Message::LookAgain => {}
             }
         }
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::block::{BlockRef, Stray};
-use crate::deadlock::Report;
+use crate::deadlock::{self, Report};
 use crate::gauges::Gauges;
 use crate::inbox::{Inbox, Messages};
 use crate::sys::Waker;
@@ -31,6 +31,8 @@ pub(crate) enum Message {
     List { hub: u32, report: Arc<Report> },
     /// The same for a main greenlet, with what the pools' hubs have said.
     Deadlock { hub: u32, others: Arc<str> },
+    /// Another hub has fallen asleep for good, or ended: it is worth looking for a deadlock again.
+    LookAgain,
 }
 
 /// The part of a hub that other threads see.
@@ -44,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) hopeless: AtomicBool,
     /// Counts its sleeps, so that two looks can tell whether it woke in between.
     pub(crate) sleeps: AtomicU64,
+    /// Whether it has looked for a deadlock so often that it does not any more.
+    pub(crate) gave_up: AtomicBool,
     /// Whether it serves a pool, so that nobody's own code is on its main greenlet.
     pub(crate) serves: AtomicBool,
     /// So many jobs are on their way to it.
@@ -89,12 +93,14 @@ impl Shared {
                 rung: Condvar::new(),
                 hopeless: AtomicBool::new(false),
                 sleeps: AtomicU64::new(0),
+                gave_up: AtomicBool::new(false),
                 serves: AtomicBool::new(false),
                 coming: AtomicUsize::new(0),
                 gauges: Gauges::default(),
             }))
         });
         shared.id.store(id, Ordering::Relaxed);
+        shared.gave_up.store(false, Ordering::Relaxed);
         shared.serves.store(false, Ordering::Relaxed);
         shared.coming.store(0, Ordering::Relaxed);
         shared.gauges.reset();
@@ -115,6 +121,8 @@ impl Shared {
         let messages = self.inbox.close();
         *self.bell() = Bell::default();
         hubs.ended.push(self);
+        drop(hubs);
+        deadlock::look_again();
         messages
     }
 
