@@ -353,7 +353,7 @@ impl Hub {
     fn start(&self, job: HubRef) -> bool {
         let size = job.stack_size().unwrap_or(self.stack_size);
         let taken = self.pool.borrow_mut().take(size);
-        match taken {
+        let started = match taken {
             Ok(coroutine) => {
                 job.set_coroutine(Some(coroutine));
                 self.shared.gauges.greenlets.add(1);
@@ -363,7 +363,11 @@ impl Hub {
                 self.refuse(job, JoinError::NoStack(err));
                 false
             }
+        };
+        if job.is_coming() {
+            self.shared.one_has_come();
         }
+        started
     }
 
     /// Ends a job that cannot run. Called by the loop.
@@ -537,11 +541,12 @@ impl Hub {
 
     /// Makes a job ready that another thread has spawned.
     fn take_in(&self, hub: u32, job: Stray) {
-        let _ = self.shared.coming.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |coming| coming.checked_sub(1));
         let job = job.adopt(self);
         if hub == self.id {
+            job.set_coming();
             self.ready.push(job);
         } else {
+            self.shared.one_has_come();
             // Its hub has ended; but this is no place for what the user's destructors may do.
             let current = self.current();
             self.refuse(job, JoinError::HubEnded);

@@ -50,7 +50,7 @@ pub(crate) struct Shared {
     pub(crate) gave_up: AtomicBool,
     /// Whether it serves a pool, so that nobody's own code is on its main greenlet.
     pub(crate) serves: AtomicBool,
-    /// So many jobs are on their way to it.
+    /// So many jobs that other threads have spawned on it have not started.
     pub(crate) coming: AtomicUsize,
     /// What it tells of itself.
     pub(crate) gauges: Gauges,
@@ -129,6 +129,12 @@ impl Shared {
     #[inline]
     pub(crate) fn id(&self) -> u32 {
         self.id.load(Ordering::Relaxed)
+    }
+
+    /// One that was coming starts, or never will.
+    pub(crate) fn one_has_come(&self) {
+        // One that was for a hub before this one may have been counted before the count began anew.
+        let _ = self.coming.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |coming| coming.checked_sub(1));
     }
 
     /// Leaves a message, and wakes the hub if it sleeps. What is for a hub that has ended is dropped.

@@ -762,6 +762,36 @@ fn the_load_counts_those_that_have_started_and_those_on_their_way() {
     until(|| server.hub.load() == 0);
 }
 
+// Those were not counted from the hub's look at them to their start: a hub with a long queue seemed to be idle.
+#[test]
+fn the_load_counts_those_that_the_hub_has_seen_and_not_started() {
+    let server = Server::new();
+    let blocked = server.block();
+    let (sender, begun) = mpsc::channel();
+    let go_on = Arc::new(AtomicBool::new(false));
+    let first = server.hub.spawn({
+        let go_on = Arc::clone(&go_on);
+        move || {
+            sender.send(()).unwrap();
+            while !go_on.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+        }
+    });
+    let behind: Vec<_> = (0..3).map(|_| server.hub.spawn(|| ())).collect();
+    let killed = server.hub.spawn(|| ());
+    drop(blocked);
+    begun.recv().unwrap();
+    let load = server.hub.load();
+    killed.kill_nowait().unwrap();
+    go_on.store(true, Ordering::Release);
+    assert_eq!(load, 5);
+    first.join().unwrap();
+    joinall(behind).into_iter().for_each(Result::unwrap);
+    assert!(matches!(killed.join(), Err(JoinError::Killed)));
+    until(|| server.hub.load() == 0);
+}
+
 #[test]
 fn a_greenlet_is_part_of_its_own_hubs_load() {
     let greenlet = spawn(|| Handle::current().load());
