@@ -674,9 +674,11 @@ fn among_greenlets_that_are_always_ready_jobs_start_in_order_and_none_keeps_the_
         move || order.lock().unwrap().push(number)
     };
     let own: Vec<_> = (0..OWN).map(|number| note(OUTSIDE + number)).collect();
+    let (begun, begins) = mpsc::channel();
     let ready = pool.spawn({
         let (pool, order, left) = (pool.clone(), Arc::clone(&order), Arc::clone(&left));
         move || {
+            begun.send(()).unwrap();
             until(|| left.load(Ordering::Acquire));
             let own: Vec<_> = own.into_iter().map(|own| pool.spawn(own)).collect();
             while order.lock().unwrap().len() < OUTSIDE + OWN {
@@ -685,6 +687,8 @@ fn among_greenlets_that_are_always_ready_jobs_start_in_order_and_none_keeps_the_
             drop(own);
         }
     });
+    // From here on there is always one ready.
+    begins.recv().unwrap();
     let outside: Vec<_> = (0..OUTSIDE).map(|number| pool.spawn(note(number))).collect();
     left.store(true, Ordering::Release);
     ready.join().unwrap();
