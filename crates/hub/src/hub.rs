@@ -275,8 +275,8 @@ impl Hub {
     /// Takes a job if nothing is ready; or looks, as it must when so many have run, and takes one then, even if there is something ready.
     #[inline(never)]
     fn take_job_or_look(&self) -> Option<HubRef> {
-        // What `next` has made of none that were left.
-        let must_look = self.runs.get() == u32::MAX;
+        // What `next` has made of none that were left. The end of a pool has a deadline, after which no job is to start.
+        let must_look = self.runs.get() == u32::MAX || self.member.get().is_some_and(|member| member.crew.is_closing());
         if !must_look && let Some(job) = self.take_job(false) {
             return Some(job);
         }

@@ -449,14 +449,19 @@ fn run_out(hub: &Hub, deadline: Option<Instant>) -> bool {
     if deadline.is_some() {
         hub.kill_those_that_start_later();
     }
+    let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
     loop {
+        if is_over() {
+            // Whoever is left does not run out, nor would those that were taken while this waits for nothing.
+            return hub.others().is_empty() && !hub.member().is_some_and(|member| member.crew.has_jobs());
+        }
         let others = hub.others();
         // While this waits, the hub's loop takes further jobs.
         if others.is_empty() && !hub.take_in_job() {
             return true;
         }
         let in_time = others.into_iter().all(|other| Greenlet::from_block(other).wait_deadline(deadline));
-        if !in_time || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        if !in_time {
             return false;
         }
     }
