@@ -74,6 +74,8 @@ const MAIN: u32 = 128;
 const LINK: u32 = 256;
 /// It was spawned without a hub: what it consists of may be dropped anywhere.
 const STRAY: u32 = 512;
+/// Its hub counts it as coming until it starts.
+const COMING: u32 = 1024;
 
 /// What every greenlet has, whatever its closure.
 ///
@@ -423,6 +425,17 @@ impl Block {
     /// Whether it was spawned without a hub, as a [`Stray`].
     pub(crate) fn is_stray(&self) -> bool {
         self.flags.load(Ordering::Relaxed) & STRAY != 0
+    }
+
+    /// Notes that its hub counts it as coming.
+    pub(crate) fn set_coming(&self) {
+        self.flags.fetch_or(COMING, Ordering::Relaxed);
+    }
+
+    /// Whether its hub counts it as coming.
+    #[inline]
+    pub(crate) fn is_coming(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & COMING != 0
     }
 
     pub(crate) fn is_main(&self) -> bool {

@@ -6,15 +6,14 @@
 //! that says who waits for what. If there is one, nothing is raised, for it may yet wake somebody: after ten
 //! seconds one line, once a process, says that only it can.
 //!
+//! A hub that has looked ten times in vain looks again when another hub has fallen asleep for good, after it had run something, or has ended, and
+//! when the last of the thread pools' jobs has: so those may take as long as they like, and nobody wakes just to look.
+//!
 //! The hubs of a pool have no main greenlet that could be told; they only serve. So they are asked first who waits on them, and the main
 //! greenlets are told that as well.
 //!
 //! Where the main greenlet cannot be unwound, since it is a wait in the panic hook that nothing can end, the report is printed and the
 //! process aborted.
-//!
-//! **After the last look.** What kept it from being a deadlock may end later: a job on a thread of a pool, whatever another hub did. So a hub that takes
-//! its last look leaves a note of what that was, and who ends it has that hub look again: a thread of a pool that falls asleep or ends as the last that
-//! was busy; a hub that ends; a pool's hub that falls asleep where nobody waits, so that it does not look itself. Nothing is known of threads that are none of ours; of those the line tells.
 //!
 //! **No false alarm.** The hubs are looked at one by one, so one could wake and another fall asleep in between. Hence
 //! two looks: if in both every hub sleeps with an empty inbox, and none has slept a new sleep between them, then at
@@ -26,13 +25,13 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::mem;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::greenlet::Greenlet;
 use crate::hub::Hub;
-use crate::shared::{Hubs, Message, Shared, all_hubs};
+use crate::shared::{Message, Shared, all_hubs};
 use crate::sys::count_threads;
 use crate::thread_pool::IdleThreads;
 
@@ -43,8 +42,37 @@ pub(crate) const LOOKS: u32 = 10;
 /// So many greenlets are listed.
 const LISTED: usize = 100;
 
+/// Whether any hub has looked so often that it does not any more.
+static SOMEBODY_GAVE_UP: AtomicBool = AtomicBool::new(false);
+
+/// As [`look_again`], when none of the pools' threads has a job any more. Called by one that has none.
+pub(crate) fn look_again_without_jobs() {
+    if IdleThreads::now().are_all() {
+        look_again();
+    }
+}
+
+/// Has those look again who have looked too often already. Called by a hub that has announced that it sleeps for good, or that has ended.
+pub(crate) fn look_again() {
+    // Of this one, which sleeps first and looks then, and of one that gives up first and looks once more then, one sees the other.
+    fence(Ordering::SeqCst);
+    if !SOMEBODY_GAVE_UP.load(Ordering::Relaxed) || !SOMEBODY_GAVE_UP.swap(false, Ordering::AcqRel) {
+        return;
+    }
+    for hub in &all_hubs().alive {
+        if hub.gave_up.swap(false, Ordering::AcqRel) {
+            hub.send(Message::LookAgain);
+        }
+    }
+}
+
 /// Looks whether nothing can wake any hub of the process. Called by a hub that has announced that it sleeps.
 pub(crate) fn check(hub: &Hub, looks: u32) {
+    if looks == LOOKS {
+        hub.shared().gave_up.store(true, Ordering::Release);
+        SOMEBODY_GAVE_UP.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
     let hubs = all_hubs();
     let before = sleeps(&hubs.alive);
     let idle = IdleThreads::now();
@@ -62,54 +90,9 @@ pub(crate) fn check(hub: &Hub, looks: u32) {
         return;
     }
     drop(hubs);
-    if looks < LOOKS {
-        return;
-    }
-    if is_for_good && IdleThreads::now().are_all() {
-        return say_once(hub);
-    }
-    hub.shared().gave_up.store(true, Ordering::Relaxed);
     // A job that runs is hope, even if nobody who sleeps here is known to wait for it.
-    HOPE.fetch_or(if is_for_good { JOBS } else { HUBS }, Ordering::SeqCst);
-    // They may have ended just before that was noted.
-    if is_for_good {
-        look_again_without_jobs();
-    }
-}
-
-/// What hubs that have taken their last look still hope for.
-static HOPE: AtomicU8 = AtomicU8::new(0);
-/// Jobs on threads of pools; all hubs slept for good.
-const JOBS: u8 = 1;
-/// Hubs that did not.
-const HUBS: u8 = 2;
-
-/// Has those look again who hope for jobs, if no thread of a pool has one. Called by one that has none any more.
-pub(crate) fn look_again_without_jobs() {
-    if HOPE.load(Ordering::SeqCst) & JOBS != 0 && IdleThreads::now().are_all() {
-        look_again(&all_hubs(), JOBS);
-    }
-}
-
-/// Whether anybody hopes for hubs.
-#[inline]
-pub(crate) fn hubs_are_hoped_for() -> bool {
-    HOPE.load(Ordering::Relaxed) & HUBS != 0
-}
-
-/// Has those look again who hope for hubs: one ends, or sleeps where nobody waits.
-pub(crate) fn look_again_without_hub(hubs: &Hubs) {
-    if hubs_are_hoped_for() {
-        look_again(hubs, HUBS);
-    }
-}
-
-#[cold]
-fn look_again(hubs: &Hubs, hope: u8) {
-    if HOPE.fetch_and(!hope, Ordering::SeqCst) & hope != 0 {
-        // Any message has a hub begin anew.
-        let gave_up = |hub: &&&Shared| hub.gave_up.swap(false, Ordering::Relaxed);
-        hubs.alive.iter().filter(gave_up).for_each(|hub| hub.send(Message::Jobs));
+    if looks == LOOKS && is_for_good && IdleThreads::now().are_all() {
+        say_once(hub);
     }
 }
 

@@ -50,7 +50,7 @@ use crate::links::Links;
 use crate::memory::BlockMemory;
 use crate::poller::Poller;
 use crate::queue::RunQueue;
-use crate::shared::{Message, Shared, all_hubs};
+use crate::shared::{Message, Shared};
 use crate::spin::{Polling, Spin};
 use crate::switch::Switching;
 use crate::sys::Poll;
@@ -129,6 +129,8 @@ pub(crate) struct Hub {
     hopeless_looks: Cell<u32>,
     /// When the next of them is due.
     hopeless_look_at: Cell<Option<Instant>>,
+    /// Whether anything may have run since it last slept for good.
+    stirred: Cell<bool>,
     /// Whether the main greenlet has switched away while it unwinds.
     pub(crate) unwinding: Cell<bool>,
     /// The report that the main greenlet is to raise.
@@ -186,6 +188,7 @@ impl Hub {
             switching: Cell::new(Switching::Allowed),
             hopeless_looks: Cell::new(0),
             hopeless_look_at: Cell::new(None),
+            stirred: Cell::new(true),
             unwinding: Cell::new(false),
             deadlock: RefCell::new(None),
             _alt_stack: AltStack::ensure(),
@@ -277,8 +280,8 @@ impl Hub {
     /// Takes a job if nothing is ready; or looks, as it must when so many have run, and takes one then, even if there is something ready.
     #[inline(never)]
     fn take_job_or_look(&self) -> Option<HubRef> {
-        // What `next` has made of none that were left.
-        let must_look = self.runs.get() == u32::MAX;
+        // What `next` has made of none that were left. The end of a pool has a deadline, after which no job is to start.
+        let must_look = self.runs.get() == u32::MAX || self.member.get().is_some_and(|member| member.crew.is_closing());
         if !must_look && let Some(job) = self.take_job(false) {
             return Some(job);
         }
@@ -355,7 +358,7 @@ impl Hub {
     fn start(&self, job: HubRef) -> bool {
         let size = job.stack_size().unwrap_or(self.stack_size);
         let taken = self.pool.borrow_mut().take(size);
-        match taken {
+        let started = match taken {
             Ok(coroutine) => {
                 job.set_coroutine(Some(coroutine));
                 self.shared.gauges.greenlets.add(1);
@@ -365,7 +368,11 @@ impl Hub {
                 self.refuse(job, JoinError::NoStack(err));
                 false
             }
+        };
+        if job.is_coming() {
+            self.shared.one_has_come();
         }
+        started
     }
 
     /// Ends a job that cannot run. Called by the loop.
@@ -441,23 +448,11 @@ impl Hub {
     fn sleep_unless_there_are_jobs(&self) {
         let Some(member) = self.member.get() else { return self.sleep() };
         if member.fall_asleep() {
-            if deadlock::hubs_are_hoped_for() {
-                self.end_hope();
-            }
             self.sleep();
         } else {
             self.poll(Some(Duration::ZERO));
         }
         member.wake_up();
-    }
-
-    /// Has those who hope for this hub look again for a deadlock, if it sleeps and does not look itself.
-    #[cold]
-    #[inline(never)]
-    fn end_hope(&self) {
-        if !self.somebody_waits() && self.timers.borrow().is_empty() {
-            deadlock::look_again_without_hub(&all_hubs());
-        }
     }
 
     pub(crate) fn sleep(&self) {
@@ -482,6 +477,11 @@ impl Hub {
             // Descriptors are looked at even so: what is ripe there wins over the timers that are fired next.
             self.poll(Some(Duration::ZERO));
             return;
+        }
+        if !hopeless {
+            self.stirred.set(true);
+        } else if self.stirred.take() {
+            deadlock::look_again();
         }
         self.shared.gauges.fall_asleep(crate::sys::nanos_now());
         if self.poller.get().is_some() {
@@ -519,6 +519,10 @@ impl Hub {
         for message in self.shared.inbox.take() {
             self.hopeless_looks.set(0);
             self.hopeless_look_at.set(None);
+            if matches!(message, Message::LookAgain) {
+                continue;
+            }
+            self.stirred.set(true);
             match message {
                 Message::Spawn { hub, job } => self.take_in(hub, job),
                 Message::Wake(block) if block.hub() == self.id => self.ready.push(block.hub_ref()),
@@ -535,18 +539,19 @@ impl Hub {
                 | Message::List { .. }
                 | Message::Deadlock { .. } => {}
                 // It is awake; the loop looks for jobs.
-                Message::Jobs => {}
+                Message::Jobs | Message::LookAgain => {}
             }
         }
     }
 
     /// Makes a job ready that another thread has spawned.
     fn take_in(&self, hub: u32, job: Stray) {
-        let _ = self.shared.coming.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |coming| coming.checked_sub(1));
         let job = job.adopt(self);
         if hub == self.id {
+            job.set_coming();
             self.ready.push(job);
         } else {
+            self.shared.one_has_come();
             // Its hub has ended; but this is no place for what the user's destructors may do.
             let current = self.current();
             self.refuse(job, JoinError::HubEnded);

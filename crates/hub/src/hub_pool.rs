@@ -219,7 +219,9 @@ impl HubPool {
 
     /// Ends the pool: waits until everything that was spawned on it has ended, kills what has not in `grace`, and waits for that cleanup for a second.
     ///
-    /// From the call on, jobs from outside are refused; what the pool's own greenlets spawn meanwhile still runs. Jobs that have not started
+    /// From the call on, jobs from outside are refused; what the pool's own greenlets spawn on it meanwhile still runs, on the hubs that are left:
+    /// each of them ends when it finds nothing to do, whatever the others may spawn later, and what is spawned on its [`Handle`] from then on ends
+    /// with [`JoinError::HubEnded`](crate::JoinError::HubEnded). So who wants all hubs to the end joins the jobs first. Jobs that have not started
     /// when the grace is over never do. What resists is reported on stderr by name, returned, and leaked with its stack; so is a hub whose
     /// greenlet computes on and on. A second call waits as well, for what is left of the first one's grace, and returns nothing.
     ///
@@ -450,14 +452,19 @@ fn run_out(hub: &Hub, deadline: Option<Instant>) -> bool {
     if deadline.is_some() {
         hub.kill_those_that_start_later();
     }
+    let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
     loop {
+        if is_over() {
+            // Whoever is left does not run out, nor would those that were taken while this waits for nothing.
+            return hub.others().is_empty() && !hub.member().is_some_and(|member| member.crew.has_jobs());
+        }
         let others = hub.others();
         // While this waits, the hub's loop takes further jobs.
         if others.is_empty() && !hub.take_in_job() {
             return true;
         }
         let in_time = others.into_iter().all(|other| Greenlet::from_block(other).wait_deadline(deadline));
-        if !in_time || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        if !in_time {
             return false;
         }
     }

@@ -31,6 +31,8 @@ pub(crate) enum Message {
     List { hub: u32, report: Arc<Report> },
     /// The same for a main greenlet, with what the pools' hubs have said.
     Deadlock { hub: u32, others: Arc<str> },
+    /// Another hub has fallen asleep for good, or ended: it is worth looking for a deadlock again.
+    LookAgain,
 }
 
 /// The part of a hub that other threads see.
@@ -42,13 +44,13 @@ pub(crate) struct Shared {
     rung: Condvar,
     /// Whether it sleeps with nothing of its own that could wake it.
     pub(crate) hopeless: AtomicBool,
-    /// Whether it has taken its last look for a deadlock, and hopes for others.
-    pub(crate) gave_up: AtomicBool,
     /// Counts its sleeps, so that two looks can tell whether it woke in between.
     pub(crate) sleeps: AtomicU64,
+    /// Whether it has looked for a deadlock so often that it does not any more.
+    pub(crate) gave_up: AtomicBool,
     /// Whether it serves a pool, so that nobody's own code is on its main greenlet.
     pub(crate) serves: AtomicBool,
-    /// So many jobs are on their way to it.
+    /// So many jobs that other threads have spawned on it have not started.
     pub(crate) coming: AtomicUsize,
     /// What it tells of itself.
     pub(crate) gauges: Gauges,
@@ -90,16 +92,16 @@ impl Shared {
                 bell: Mutex::default(),
                 rung: Condvar::new(),
                 hopeless: AtomicBool::new(false),
-                gave_up: AtomicBool::new(false),
                 sleeps: AtomicU64::new(0),
+                gave_up: AtomicBool::new(false),
                 serves: AtomicBool::new(false),
                 coming: AtomicUsize::new(0),
                 gauges: Gauges::default(),
             }))
         });
         shared.id.store(id, Ordering::Relaxed);
-        shared.serves.store(false, Ordering::Relaxed);
         shared.gave_up.store(false, Ordering::Relaxed);
+        shared.serves.store(false, Ordering::Relaxed);
         shared.coming.store(0, Ordering::Relaxed);
         shared.gauges.reset();
         shared.inbox.reopen();
@@ -119,13 +121,20 @@ impl Shared {
         let messages = self.inbox.close();
         *self.bell() = Bell::default();
         hubs.ended.push(self);
-        deadlock::look_again_without_hub(&hubs);
+        drop(hubs);
+        deadlock::look_again();
         messages
     }
 
     #[inline]
     pub(crate) fn id(&self) -> u32 {
         self.id.load(Ordering::Relaxed)
+    }
+
+    /// One that was coming starts, or never will.
+    pub(crate) fn one_has_come(&self) {
+        // One that was for a hub before this one may have been counted before the count began anew.
+        let _ = self.coming.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |coming| coming.checked_sub(1));
     }
 
     /// Leaves a message, and wakes the hub if it sleeps. What is for a hub that has ended is dropped.

@@ -74,6 +74,8 @@ pub(crate) struct Member {
     called: Cell<bool>,
     /// Where the next search begins.
     victim: Cell<usize>,
+    /// Whether the last fair choice was for those from outside.
+    outside_chosen: Cell<bool>,
 }
 
 impl Crew {
@@ -205,18 +207,19 @@ fn steal_from(mut steal: impl FnMut() -> Steal<Stray>) -> Option<Stray> {
 impl Member {
     /// The membership of the hub that has this place.
     pub(crate) fn new(crew: Arc<Crew>, index: usize, queue: Worker<Stray>) -> Member {
-        Member { crew, index, queue, called: Cell::new(false), victim: Cell::new(index) }
+        let (called, victim, outside_chosen) = (Cell::new(false), Cell::new(index), Cell::new(false));
+        Member { crew, index, queue, called, victim, outside_chosen }
     }
 
     fn place(&self) -> &Place {
         &self.crew.members[self.index]
     }
 
-    /// A job to be started at once. `fair`: one from outside before the hub's own, so that those who spawn further jobs without end do not keep
-    /// it out.
+    /// A job to be started at once. `fair`: one from outside before the hub's own every other time, so that neither those who spawn further jobs
+    /// without end nor those who come from outside without end keep the others out.
     #[inline]
     pub(crate) fn take(&self, fair: bool) -> Option<Stray> {
-        if fair && let Some(job) = self.take_from_injector() {
+        if fair && let Some(job) = self.take_one_from_outside() {
             return Some(self.taken(job));
         }
         if let Some(job) = self.queue.pop() {
@@ -241,6 +244,15 @@ impl Member {
         }
         self.called.set(false);
         None
+    }
+
+    /// One and no batch: where greenlets are always ready, each look takes one job, and the rest of a batch would wait while later ones are taken.
+    fn take_one_from_outside(&self) -> Option<Stray> {
+        self.outside_chosen.set(!self.outside_chosen.get());
+        if self.crew.injector.is_empty() || !self.outside_chosen.get() && !self.queue.is_empty() {
+            return None;
+        }
+        steal_from(|| self.crew.injector.steal())
     }
 
     fn take_from_injector(&self) -> Option<Stray> {

@@ -338,6 +338,32 @@ fn as_long_as_a_pools_hub_can_end_a_wait_no_line_is_printed() {
     assert_eq!(ended.stderr, "");
 }
 
+/// Main waits for what a job should do that ends after more than ten seconds and has not done it.
+fn forgotten_by_one_who_takes_long(job: impl FnOnce()) {
+    job();
+    let report = catch_unwind(|| Wait::begin(Reason::new("Godot")).notified(None));
+    let report = *report.map(drop).expect_err("a deadlock").downcast::<String>().expect("a message");
+    assert!(report.contains("waits for Godot"), "{report}");
+}
+
+// Main had looked ten times by then and never looked again, and a hub of a pool on which nobody waits does not look.
+#[test]
+fn a_main_that_a_job_forgets_after_a_long_time_is_told() {
+    let ended = alone_in_child("deadlock::a_main_that_a_job_forgets_after_a_long_time_is_told", || {
+        let pool = HubPool::new(2).unwrap();
+        forgotten_by_one_who_takes_long(|| drop(pool.spawn(|| sleep(Duration::from_millis(12_500)))));
+    });
+    ended.check();
+}
+
+#[test]
+fn a_main_that_a_thread_forgets_after_a_long_time_is_told() {
+    let ended = alone_in_child("deadlock::a_main_that_a_thread_forgets_after_a_long_time_is_told", || {
+        forgotten_by_one_who_takes_long(|| drop(thread::spawn(|| sleep(Duration::from_millis(12_500)))));
+    });
+    ended.check();
+}
+
 #[test]
 fn pools_that_come_and_go_are_no_false_alarm() {
     let ended = alone_in_child("deadlock::pools_that_come_and_go_are_no_false_alarm", || {

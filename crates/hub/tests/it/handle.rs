@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::Location;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -724,6 +724,36 @@ fn the_load_counts_those_that_have_started_and_those_on_their_way() {
     drop(blocked);
     joinall(behind).into_iter().for_each(Result::unwrap);
     greenlet_hub::killall(&waiting, None).unwrap();
+    until(|| server.hub.load() == 0);
+}
+
+// Those were not counted from the hub's look at them to their start: a hub with a long queue seemed to be idle.
+#[test]
+fn the_load_counts_those_that_the_hub_has_seen_and_not_started() {
+    let server = Server::new();
+    let blocked = Computes::on(&server.hub);
+    let (sender, begun) = mpsc::channel();
+    let go_on = Arc::new(AtomicBool::new(false));
+    let first = server.hub.spawn({
+        let go_on = Arc::clone(&go_on);
+        move || {
+            sender.send(()).unwrap();
+            while !go_on.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+        }
+    });
+    let behind: Vec<_> = (0..3).map(|_| server.hub.spawn(|| ())).collect();
+    let killed = server.hub.spawn(|| ());
+    drop(blocked);
+    begun.recv().unwrap();
+    let load = server.hub.load();
+    killed.kill_nowait().unwrap();
+    go_on.store(true, Ordering::Release);
+    assert_eq!(load, 5);
+    first.join().unwrap();
+    joinall(behind).into_iter().for_each(Result::unwrap);
+    assert!(matches!(killed.join(), Err(JoinError::Killed)));
     until(|| server.hub.load() == 0);
 }
 

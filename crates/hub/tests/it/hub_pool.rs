@@ -714,6 +714,45 @@ fn a_flooded_pool_serves_timers_and_descriptors_on_each_hub() {
     flood.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
+// Each look took a batch from outside and started its first: the rest waited in the hub's own queue, behind which jobs never came.
+#[test]
+fn among_greenlets_that_are_always_ready_jobs_start_in_order_and_none_keeps_the_others_out() {
+    const OUTSIDE: usize = 200;
+    const OWN: usize = 10;
+    let pool = HubPool::new(1).unwrap();
+    let (order, left) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+    let note = |number: usize| {
+        let order = Arc::clone(&order);
+        move || order.lock().unwrap().push(number)
+    };
+    let own: Vec<_> = (0..OWN).map(|number| note(OUTSIDE + number)).collect();
+    let (begun, begins) = mpsc::channel();
+    let ready = pool.spawn({
+        let (pool, order, left) = (pool.clone(), Arc::clone(&order), Arc::clone(&left));
+        move || {
+            begun.send(()).unwrap();
+            until(|| left.load(Ordering::Acquire));
+            let own: Vec<_> = own.into_iter().map(|own| pool.spawn(own)).collect();
+            while order.lock().unwrap().len() < OUTSIDE + OWN {
+                yield_now();
+            }
+            drop(own);
+        }
+    });
+    // From here on there is always one ready.
+    begins.recv().unwrap();
+    let outside: Vec<_> = (0..OUTSIDE).map(|number| pool.spawn(note(number))).collect();
+    left.store(true, Ordering::Release);
+    ready.join().unwrap();
+    joinall(outside);
+    let order = order.lock().unwrap();
+    let places = |of: fn(&usize) -> bool| -> Vec<usize> { order.iter().copied().filter(of).collect() };
+    assert!(places(|number| *number < OUTSIDE).is_sorted(), "{order:?}");
+    assert!(places(|number| *number >= OUTSIDE).is_sorted(), "{order:?}");
+    let last = order.iter().position(|number| *number == OUTSIDE + OWN - 1).unwrap();
+    assert!(last <= 2 * OWN, "{order:?}");
+}
+
 // ---- what it tells ----
 
 #[test]

@@ -183,6 +183,34 @@ fn jobs_that_have_not_started_when_it_is_over_never_do() {
     assert_eq!(ended.count("computes on and is left behind"), 2, "{}", ended.stderr);
 }
 
+// Up to 61 jobs were started one after the other before the hub looked at the clock.
+#[test]
+fn a_hub_that_computes_when_it_is_over_starts_no_more_than_one_job() {
+    let pool = HubPool::new(1).unwrap();
+    let busy = Computes::on(&pool.handles()[0]);
+    let ran = Arc::new(AtomicUsize::new(0));
+    let jobs: Vec<_> = (0..40)
+        .map(|_| {
+            let ran = Arc::clone(&ran);
+            pool.spawn(move || add_one(&ran))
+        })
+        .collect();
+    let start = Instant::now();
+    let ended = thread::spawn({
+        let pool = pool.clone();
+        move || pool.shutdown(20 * MS).is_empty()
+    });
+    while pool.spawn(|| ()).join_timeout(Duration::ZERO).is_err() || start.elapsed() < 100 * MS {
+        thread::yield_now();
+    }
+    drop(busy);
+    assert!(ended.join().unwrap());
+    let ended = joinall(jobs).into_iter().filter(|job| matches!(job, Err(JoinError::HubEnded))).count();
+    // The one that it takes before main's turn comes.
+    let ran = ran.load(Ordering::Relaxed);
+    assert!(ran <= 1 && ended == 40 - ran, "{ran} ran, {ended} were refused");
+}
+
 #[test]
 fn jobs_behind_one_that_computes_beyond_the_grace_never_start() {
     let pool = HubPool::new(1).unwrap();
