@@ -157,9 +157,10 @@ impl Config {
     ///
     /// Being woken takes a thread 20 to 50 µs, and who polls does without. In return it **uses a core while it polls**, up to that long for each sleep:
     /// a hub that is woken more often than that never sleeps, and takes a whole core even if there is little to do. A hub that is idle
-    /// polls once and sleeps then, without end. Timers are on time, and between two polls it gives way to other threads that wait for its core.
+    /// polls once and sleeps then, without end. Between two polls it gives way to other threads that wait for its core; where all cores
+    /// are taken it may come back late, also for its timers.
     ///
-    /// For programs where a round trip matters and cores are to spare. Where there is one core only, no hub polls.
+    /// For programs where a round trip matters and cores are to spare. Where the process may use one core only, no hub polls.
     pub fn spin(mut self, time: Duration) -> Config {
         self.spin = time;
         self

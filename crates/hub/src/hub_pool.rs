@@ -35,6 +35,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// they run. What goes to another thread, the closure and its result, has to be `Send`. Jobs that have not started are taken over by hubs
 /// that have nothing to do, so one whose greenlet computes for long keeps none from running. Hubs with nothing to do sleep.
 ///
+/// A hub starts up to 61 jobs ([`Config::tick`](crate::Config::tick)) between two looks at sockets and timers. Jobs that compute for milliseconds each are
+/// better on a pool of their own, or on a [`ThreadPool`](crate::ThreadPool), than on hubs that serve.
+///
 /// Everything works between the hubs of a pool as on one: joins, kills, links, and what [`sync`] has.
 ///
 /// Cloning gives another handle on the same pool. When the last is dropped, the hubs end as soon as all that was spawned has ended; a program that
@@ -433,6 +436,7 @@ impl HubPoolBuilder {
 fn serve(member: Member) {
     let hub = Hub::here();
     let crew = Arc::clone(&member.crew);
+    let _service = Service(Arc::clone(&crew));
     hub.join_pool(member);
     let reason = Reason::new("the end of its pool");
     while !crew.is_closing() {
@@ -444,7 +448,15 @@ fn serve(member: Member) {
         let left = shutdown(Duration::ZERO);
         crew.left.lock().unwrap_or_else(PoisonError::into_inner).extend(left);
     }
-    crew.leave_service();
+}
+
+/// Whatever ends the thread: who waits for the pool's end is told.
+struct Service(Arc<Crew>);
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.0.leave_service();
+    }
 }
 
 /// Runs what there is to run until nothing is left; false if that has not ended by the deadline.

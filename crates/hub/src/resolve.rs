@@ -2,8 +2,8 @@
 //!
 //! Look-ups of the same host that are under way at the same time are one: the first who asks makes a *flight*, the others board it, and all get
 //! what it brings, with their own ports. A flight that nobody waits for any more goes on if it has begun, for nothing can stop `getaddrinfo`; one that has
-//! not is left out when its turn comes, or boarded by the next who asks. So the queue has no limit of its own and needs none: it has one entry a host, and
-//! whoever fills it waits for it.
+//! not is left out when its turn comes, or boarded by the next who asks. So the queue has no limit of its own: it has one entry a host, and
+//! whoever fills it has waited for it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -104,5 +104,5 @@ impl Spin {
 /// learn from their tries.
 fn has_other_cores() -> bool {
     static CORES: OnceLock<bool> = OnceLock::new();
-    *CORES.get_or_init(|| crate::sys::count_cores() > 1)
+    *CORES.get_or_init(|| std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1))
 }
