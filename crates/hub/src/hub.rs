@@ -519,6 +519,9 @@ impl Hub {
         for message in self.shared.inbox.take() {
             self.hopeless_looks.set(0);
             self.hopeless_look_at.set(None);
+            if let Some(member) = self.member.get() {
+                member.stir();
+            }
             if matches!(message, Message::LookAgain) {
                 continue;
             }

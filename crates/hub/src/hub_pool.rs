@@ -222,10 +222,8 @@ impl HubPool {
 
     /// Ends the pool: waits until everything that was spawned on it has ended, kills what has not in `grace`, and waits for that cleanup for a second.
     ///
-    /// From the call on, jobs from outside are refused; what the pool's own greenlets spawn on it meanwhile still runs, on the hubs that are left:
-    /// each of them ends when it finds nothing to do, whatever the others may spawn later, and what is spawned on its [`Handle`] from then on ends
-    /// with [`JoinError::HubEnded`](crate::JoinError::HubEnded). So who wants all hubs to the end joins the jobs first. Jobs that have not started
-    /// when the grace is over never do. What resists is reported on stderr by name, returned, and leaked with its stack; so is a hub whose
+    /// From the call on, jobs from outside are refused; what the pool's own greenlets spawn meanwhile still runs, on all of its hubs, which end
+    /// together when nothing is left on any. Jobs that have not started when the grace is over never do. What resists is reported on stderr by name, returned, and leaked with its stack; so is a hub whose
     /// greenlet computes on and on. A second call waits as well, for what is left of the first one's grace, and returns nothing.
     ///
     /// # Panics
@@ -439,11 +437,12 @@ fn serve(member: Member) {
     let _service = Service(Arc::clone(&crew));
     hub.join_pool(member);
     let reason = Reason::new("the end of its pool");
+    let member = hub.member().expect("it has just joined");
     while !crew.is_closing() {
-        crew.stop.wait(reason, None, || crew.is_closing());
+        member.place().main.wait(reason, None, || crew.is_closing());
     }
     let deadline = *crew.deadline();
-    if !run_out(hub, deadline) {
+    if !run_out(hub, member, deadline) {
         crew.close();
         let left = shutdown(Duration::ZERO);
         crew.left.lock().unwrap_or_else(PoisonError::into_inner).extend(left);
@@ -459,22 +458,29 @@ impl Drop for Service {
     }
 }
 
-/// Runs what there is to run until nothing is left; false if that has not ended by the deadline.
-fn run_out(hub: &Hub, deadline: Option<Instant>) -> bool {
+/// Runs what there is to run until nothing is left on any hub of the pool; false if that has not ended by the deadline.
+fn run_out(hub: &Hub, member: &Member, deadline: Option<Instant>) -> bool {
     if deadline.is_some() {
         hub.kill_those_that_start_later();
     }
     let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
     loop {
+        member.stir();
         if is_over() {
             // Whoever is left does not run out, nor would those that were taken while this waits for nothing.
-            return hub.others().is_empty() && !hub.member().is_some_and(|member| member.crew.has_jobs());
+            return hub.others().is_empty() && !member.crew.has_jobs();
         }
         let others = hub.others();
-        // While this waits, the hub's loop takes further jobs.
         if others.is_empty() && !hub.take_in_job() {
-            return true;
+            member.rest();
+            let is_up = || member.crew.is_done() || !member.is_resting();
+            member.place().main.wait(Reason::new("the end of its pool"), deadline, is_up);
+            if member.crew.is_done() {
+                return true;
+            }
+            continue;
         }
+        // While this waits, the hub's loop takes further jobs.
         let in_time = others.into_iter().all(|other| Greenlet::from_block(other).wait_deadline(deadline));
         if !in_time {
             return false;

@@ -12,7 +12,7 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
@@ -38,8 +38,10 @@ pub(crate) struct Crew {
     closed: AtomicBool,
     /// When what still runs is to be killed, once it is closing.
     deadline: Mutex<Option<Instant>>,
-    /// The main greenlets of the hubs, which wait for the end.
-    pub(crate) stop: WaitList,
+    /// How many hubs have nothing left while it is closing, and (in units of [`STIR`]) how often one has had something again.
+    resting: AtomicU64,
+    /// All hubs have had nothing left at one moment.
+    done: AtomicBool,
     /// How many hubs have not ended, and who waits until none is left.
     running: AtomicUsize,
     pub(crate) ended: WaitList,
@@ -54,7 +56,12 @@ pub(crate) struct Place {
     stealer: Stealer<Stray>,
     pub(crate) shared: &'static Shared,
     pub(crate) counts: Counts,
+    /// Its main greenlet, which waits for the end.
+    pub(crate) main: WaitList,
 }
+
+/// The counts of [`Crew::resting`] share a word.
+const STIR: u64 = 1 << 32;
 
 /// What a member has done.
 #[derive(Default)]
@@ -74,6 +81,8 @@ pub(crate) struct Member {
     called: Cell<bool>,
     /// Where the next search begins.
     victim: Cell<usize>,
+    /// Whether it is counted as having nothing left.
+    is_resting: Cell<bool>,
     /// Whether the last fair choice was for those from outside.
     outside_chosen: Cell<bool>,
 }
@@ -81,7 +90,7 @@ pub(crate) struct Member {
 impl Crew {
     /// The crew of hubs with these queues.
     pub(crate) fn new(members: impl IntoIterator<Item = (Stealer<Stray>, &'static Shared)>) -> Arc<Crew> {
-        let place = |(stealer, shared)| Place { stealer, shared, counts: Counts::default() };
+        let place = |(stealer, shared)| Place { stealer, shared, counts: Counts::default(), main: WaitList::new() };
         let members: Vec<Place> = members.into_iter().map(place).collect();
         Arc::new(Crew {
             injector: Injector::new(),
@@ -91,7 +100,8 @@ impl Crew {
             closing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             deadline: Mutex::new(None),
-            stop: WaitList::new(),
+            resting: AtomicU64::new(0),
+            done: AtomicBool::new(false),
             ended: WaitList::new(),
             left: Mutex::default(),
             owner: OnceLock::new(),
@@ -143,7 +153,18 @@ impl Crew {
                 self.closing.store(true, Ordering::Release);
             }
         }
-        self.stop.notify_all();
+        self.notify_mains();
+    }
+
+    fn notify_mains(&self) {
+        for place in &self.members {
+            place.main.notify_all();
+        }
+    }
+
+    /// Whether nothing was left on any hub at one moment, after it was closing.
+    pub(crate) fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -208,17 +229,57 @@ impl Member {
     /// The membership of the hub that has this place.
     pub(crate) fn new(crew: Arc<Crew>, index: usize, queue: Worker<Stray>) -> Member {
         let (called, victim, outside_chosen) = (Cell::new(false), Cell::new(index), Cell::new(false));
-        Member { crew, index, queue, called, victim, outside_chosen }
+        Member { crew, index, queue, called, victim, is_resting: Cell::new(false), outside_chosen }
     }
 
-    fn place(&self) -> &Place {
+    pub(crate) fn place(&self) -> &Place {
         &self.crew.members[self.index]
+    }
+
+    /// Says that nothing is left on this hub; whoever says it last finds out whether that is so everywhere, and ends the pool.
+    ///
+    /// Work comes to a hub as a job or as a message, and it stirs before it takes the one and as it takes the other. So if all rest, and there are
+    /// neither jobs nor messages, and nobody has stirred in between, then nothing is left, and nothing can come but from outside.
+    pub(crate) fn rest(&self) {
+        let crew = &*self.crew;
+        self.is_resting.set(true);
+        // Acquires what all others did before they said the same.
+        let word = crew.resting.fetch_add(1, Ordering::AcqRel) + 1;
+        let all_rest = word % STIR == crew.members.len() as u64;
+        let has_messages = |place: &Place| place.shared.inbox.has_messages();
+        if all_rest
+            && !crew.has_jobs()
+            && !crew.members.iter().any(has_messages)
+            && crew.resting.load(Ordering::Acquire) == word
+        {
+            crew.done.store(true, Ordering::Release);
+            crew.notify_mains();
+        }
+    }
+
+    /// Says that there may be something again, if this hub has said that nothing was left; its main greenlet is to look.
+    #[inline]
+    pub(crate) fn stir(&self) {
+        if self.is_resting.replace(false) {
+            self.crew.resting.fetch_add(STIR - 1, Ordering::AcqRel);
+            self.place().main.notify_all();
+        }
+    }
+
+    pub(crate) fn is_resting(&self) -> bool {
+        self.is_resting.get()
     }
 
     /// A job to be started at once. `fair`: one from outside before the hub's own every other time, so that neither those who spawn further jobs
     /// without end nor those who come from outside without end keep the others out.
     #[inline]
     pub(crate) fn take(&self, fair: bool) -> Option<Stray> {
+        if self.is_resting() {
+            if !self.crew.has_jobs() {
+                return None;
+            }
+            self.stir();
+        }
         if fair && let Some(job) = self.take_one_from_outside() {
             return Some(self.taken(job));
         }

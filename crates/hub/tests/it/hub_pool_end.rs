@@ -477,3 +477,49 @@ fn pools_that_shut_each_other_down_end() {
     let (took, ()) = timed(|| pools.iter().for_each(|pool| drop(pool.shutdown(LONG))));
     assert!(took < HANG);
 }
+
+// A hub that had nothing left ended at once, although a greenlet of another one was still to spawn: what it spawned then had one hub less.
+#[test]
+fn the_hubs_end_together() {
+    for let_go in [false, true] {
+        let pool = HubPool::new(2).unwrap();
+        let root = pool.spawn({
+            let pool = pool.clone();
+            move || {
+                // Until the other hub has had nothing to do for long.
+                sleep(Duration::from_millis(50));
+                let meet = Arc::new(Barrier::new(2));
+                let both = [0, 1].map(|_| {
+                    let meet = Arc::clone(&meet);
+                    // It blocks its thread, so each needs a hub.
+                    pool.spawn(move || drop(meet.wait()))
+                });
+                both.map(|one| one.join().unwrap());
+            }
+        });
+        if let_go {
+            drop(pool);
+        } else {
+            assert!(pool.shutdown(LONG).is_empty());
+        }
+        root.join().unwrap();
+    }
+}
+
+#[test]
+fn what_greenlets_spawn_on_every_hub_during_a_shutdown_runs() {
+    for _ in 0..200 {
+        let pool = HubPool::new(3).unwrap();
+        let root = pool.spawn({
+            let pool = pool.clone();
+            move || {
+                for _ in 0..3 {
+                    joinall(pool.each(|| ())).into_iter().for_each(Result::unwrap);
+                    joinall((0..3).map(|_| pool.spawn(yield_now))).into_iter().for_each(Result::unwrap);
+                }
+            }
+        });
+        assert!(pool.shutdown(LONG).is_empty());
+        root.join().unwrap();
+    }
+}
