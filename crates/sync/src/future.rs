@@ -3,6 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use greenlet_hub::{TaskWait, Waiter};
 
@@ -11,6 +12,9 @@ use crate::select::Arm;
 /// A future that takes what the arm takes. Never switches.
 ///
 /// `queue.get_async()` and its like are made with this; for a type that has an [`Arm`] of its own it is a future of that.
+///
+/// What becomes ready by its own [`deadline`](greenlet_hub::Waitable::deadline) has nobody here to wake the task for it: it is found ready when it is
+/// polled, as by [`wait_async`](greenlet_hub::wait_async()).
 ///
 /// # Examples
 ///
@@ -65,7 +69,7 @@ impl<A: Arm> Future for TakeAsync<A> {
     /// If taking does: a `Clone` or an `Ord` of the user's.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<A::Output> {
         let this = self.get_mut();
-        if this.wait.poll(cx).is_pending() {
+        if this.wait.poll(cx).is_pending() && this.arm.deadline().is_none_or(|deadline| Instant::now() < deadline) {
             return Poll::Pending;
         }
         let mut taken = this.arm.take_at_once();
