@@ -469,6 +469,20 @@ fn no_hub_is_made_where_tasks_run() {
     assert_eq!(answers.iter().count(), 5_000);
     putter.join().unwrap();
     tasks.join().unwrap();
+    // Nor where a result is taken that has been waited for.
+    let gate = Arc::new(Event::new());
+    let handle = spawn({
+        let gate = Arc::clone(&gate);
+        move || gate.wait()
+    });
+    let greenlet = handle.greenlet().clone();
+    let joiner = thread::spawn(move || {
+        let joining = Polled::waiting(take_async(handle.select_join()));
+        gate.set();
+        run(joining.future)
+    });
+    greenlet.wait();
+    assert!(joiner.join().unwrap().is_ok());
     assert_eq!(thread::spawn(|| Handle::current().id()).join().unwrap(), here + 1);
 }
 
