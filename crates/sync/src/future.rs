@@ -42,7 +42,8 @@ pub fn take_async<A: Arm>(arm: A) -> TakeAsync<A> {
 /// * *The order.* From its first poll on it stands in one line with greenlets and threads. As in a `select!`, it may be passed over by one who asks while it
 ///   is being woken; then it waits again before those who came after it, but nothing is promised to it.
 /// * *It has to be polled when its task is woken, or dropped.* As long as it has been woken and neither happens, those who stand behind it in the
-///   line may wait for something that is there. So no future of this kind should be kept aside while its task waits for something else.
+///   line may wait for something that is there. So no future of this kind should be kept aside while its task waits for something else; nor be
+///   left in a greenlet whose hub ends before it has, which never polls and never drops it.
 #[must_use = "a future does nothing unless it is polled"]
 pub struct TakeAsync<A: Arm> {
     arm: A,
