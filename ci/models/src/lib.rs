@@ -9,6 +9,8 @@
 //! * `greenlet`: who waits, kills, joins. What `Block` keeps of those who wait for the end is copied from it.
 //! * `select`: the traits alone; the choice is the real one.
 //!
+//! The hub's slabs are here too, with what they need of `memory`.
+//!
 //! What starts greenlets (`Pool`, `Group`) is not here. A pool's slots are permits, and of those there are models.
 //!
 //! A test lets a few greenlets meet in a primitive, and loom runs it once for each order in which their atomic instructions can come
@@ -50,6 +52,7 @@ mod word;
 mod block;
 mod greenlet;
 mod hub;
+mod memory;
 mod parked;
 mod waiter;
 

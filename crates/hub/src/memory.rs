@@ -49,9 +49,9 @@ mod tests;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use self::slab::{Chain, DEPOT, Depot, Free};
+use self::slab::{Chain, Depot, Free, Lists};
 use crate::hub::Hub;
 
 /// Sizes are rounded up to this, a cache line.
@@ -249,6 +249,9 @@ impl Class {
         }
     }
 }
+
+/// The one of the process.
+static DEPOT: Depot = Depot::new(Mutex::new(Lists::new()));
 
 /// What threads without a hub take their blocks from.
 static SHARED: Mutex<BlockMemory> = Mutex::new(BlockMemory::new());

@@ -255,10 +255,10 @@ impl Hub {
         }
 
         self.with_switching(Switching::Panics, || {
-            if self.current().word.open_number().is_none() {
+            if self.current().word.is_idle() {
                 return f();
             }
-            // Even beginning a wait would end that one.
+            // Even beginning a wait would end that one; or, if it has ended and its owner has not looked, hide that from him.
             let job =
                 Block::allocate(|| (), &self.memory, Some(self.shared()), self.next_id(), Location::caller(), None);
             let _stand_in = StandIn { hub: self, before: self.current.replace(job.hub_ref()), job };

@@ -16,7 +16,7 @@ use crate::waiter::Waiter;
 ///
 /// It stands in line with greenlets and threads from its first poll on. Dropped at any time, it leaves nothing behind: a notification that it has had goes
 /// to the next, as [`Waitable::unsubscribe`] has it. But while it has been notified and is neither polled nor dropped, those who stand
-/// behind it may wait for something that is there; so poll it, or drop it.
+/// behind it may wait for something that is there; so poll it, or drop it. A greenlet whose hub ends before it has does neither.
 ///
 /// What becomes ready by its own [`deadline`](Waitable::deadline) has nobody here to wake the task for it: it is found ready when it is polled. A
 /// descriptor ([`readable`](crate::readable())) cannot be waited for in this way, and panics: it is the hub's.

@@ -207,6 +207,11 @@ impl WaitWord {
         State::of(word)
     }
 
+    /// Whether no wait was begun that has not been taken back. One that has ended is not told from one whose owner has not seen that.
+    pub(crate) fn is_idle(&self) -> bool {
+        State::of(self.0.load(Ordering::Relaxed)) == State::Idle
+    }
+
     /// The number of the last wait that was begun.
     #[inline]
     pub(crate) fn number(&self) -> u64 {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use greenlet_hub::{TaskWait, Waiter};
 
@@ -11,6 +12,9 @@ use crate::select::Arm;
 /// A future that takes what the arm takes. Never switches.
 ///
 /// `queue.get_async()` and its like are made with this; for a type that has an [`Arm`] of its own it is a future of that.
+///
+/// What becomes ready by its own [`deadline`](greenlet_hub::Waitable::deadline) has nobody here to wake the task for it: it is found ready when it is
+/// polled, as by [`wait_async`](greenlet_hub::wait_async()).
 ///
 /// # Examples
 ///
@@ -38,7 +42,8 @@ pub fn take_async<A: Arm>(arm: A) -> TakeAsync<A> {
 /// * *The order.* From its first poll on it stands in one line with greenlets and threads. As in a `select!`, it may be passed over by one who asks while it
 ///   is being woken; then it waits again before those who came after it, but nothing is promised to it.
 /// * *It has to be polled when its task is woken, or dropped.* As long as it has been woken and neither happens, those who stand behind it in the
-///   line may wait for something that is there. So no future of this kind should be kept aside while its task waits for something else.
+///   line may wait for something that is there. So no future of this kind should be kept aside while its task waits for something else; nor be
+///   left in a greenlet whose hub ends before it has, which never polls and never drops it.
 #[must_use = "a future does nothing unless it is polled"]
 pub struct TakeAsync<A: Arm> {
     arm: A,
@@ -65,7 +70,7 @@ impl<A: Arm> Future for TakeAsync<A> {
     /// If taking does: a `Clone` or an `Ord` of the user's.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<A::Output> {
         let this = self.get_mut();
-        if this.wait.poll(cx).is_pending() {
+        if this.wait.poll(cx).is_pending() && this.arm.deadline().is_none_or(|deadline| Instant::now() < deadline) {
             return Poll::Pending;
         }
         let mut taken = this.arm.take_at_once();

@@ -22,11 +22,10 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
-use super::{CLASSES, GRAIN};
-use crate::atomics::{AtomicU64, exchange_if};
+use super::{CLASSES, GRAIN, Mutex, MutexGuard};
+use crate::atomics::{AtomicU64, Ordering, exchange_if};
 
 /// What a slab is aligned to.
 pub(super) const SLAB: usize = 64 << 10;
@@ -194,12 +193,9 @@ pub(super) struct Lists {
 // SAFETY: what stands in the lists is used under the lock.
 unsafe impl Send for Lists {}
 
-pub(super) static DEPOT: Depot = Depot::new();
-
 impl Depot {
-    pub(super) const fn new() -> Depot {
-        let partial = [const { Vec::new() }; CLASSES];
-        Depot { lists: Mutex::new(Lists { partial, empty: Vec::new() }) }
+    pub(super) const fn new(lists: Mutex<Lists>) -> Depot {
+        Depot { lists }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Lists> {
@@ -289,6 +285,10 @@ impl Depot {
 }
 
 impl Lists {
+    pub(super) const fn new() -> Lists {
+        Lists { partial: [const { Vec::new() }; CLASSES], empty: Vec::new() }
+    }
+
     /// Puts a slab into the list of its class, unless it is there.
     fn list(&mut self, slab: NonNull<Slab>, header: &Slab) {
         if header.place.get() == NOWHERE {

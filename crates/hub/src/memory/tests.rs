@@ -6,7 +6,7 @@ use super::slab::{KEPT_SLABS, SLAB, SLAB_LAYOUT, Slab};
 use super::*;
 
 fn depot() -> &'static Depot {
-    Box::leak(Box::new(Depot::new()))
+    Box::leak(Box::new(Depot::new(Mutex::new(Lists::new()))))
 }
 
 /// How many slabs are in the depot with blocks out, and with none.

@@ -337,6 +337,12 @@ fn a_waker_must_not_wait_and_spoils_nothing_if_it_does() {
     assert!(waiter.is_waiting());
     spawn(move || waiter.notify());
     assert!(own.notified(None));
+    // And where that has ended before.
+    let own = greenlet_hub::Wait::begin(Reason::new("a word"));
+    assert!(own.waiter().notify());
+    list.push(task.begin(&mut Context::from_waker(&rude)));
+    assert!(list.notify_one());
+    assert!(own.notified(None));
     assert!(!reached.load(Ordering::SeqCst));
     assert!(joinall([spawn(|| 1)])[0].is_ok());
 }

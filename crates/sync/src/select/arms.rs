@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use greenlet_hub::{Greenlet, JoinError, JoinHandle, Readiness, Waitable, Waiter};
@@ -203,6 +205,15 @@ macro_rules! join_arm {
             fn take(&mut self) -> Option<Result<T, JoinError>> {
                 // It has ended, so this does not wait.
                 self.0.take_if(|handle| handle.is_finished()).map(JoinHandle::join)
+            }
+
+            fn take_at_once(&mut self) -> Option<Self::Output> {
+                // `join` sees to it that links have begun to run, for which it may have to wait, and needs a hub.
+                let mut future = self.0.take_if(|handle| handle.is_finished())?.into_future();
+                match Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(result) => Some(result),
+                    Poll::Pending => unreachable!("it has ended"),
+                }
             }
         }
     )+};

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use greenlet_hub::{Handle, block_on, current, joinall, sleep, spawn, spawn_future, yield_now};
+use greenlet_hub::{Handle, block_on, current, joinall, sleep, sleep_until, spawn, spawn_future, yield_now};
 use greenlet_sync::select::SelectJoin;
 use greenlet_sync::{
     AsyncResult, BoundedSemaphore, Channel, Event, LifoQueue, PriorityQueue, Queue, Semaphore, ShutDown, Shutdown,
@@ -108,6 +108,15 @@ fn what_is_there_is_taken_by_the_first_poll() {
     let result = AsyncResult::<_, ()>::new();
     result.set(1);
     assert_eq!(Polled::new(result.get_async()).poll(), Poll::Ready(Ok(1)));
+}
+
+#[test]
+fn what_becomes_ready_by_its_deadline_is_found_when_it_is_polled() {
+    let deadline = Instant::now() + Duration::from_millis(20);
+    let mut future = Polled::waiting(take_async(select::sleep_until(deadline)));
+    sleep_until(deadline);
+    assert_eq!(future.poll(), Poll::Ready(()));
+    assert_eq!(future.wakes(), 0);
 }
 
 #[test]
@@ -460,6 +469,20 @@ fn no_hub_is_made_where_tasks_run() {
     assert_eq!(answers.iter().count(), 5_000);
     putter.join().unwrap();
     tasks.join().unwrap();
+    // Nor where a result is taken that has been waited for.
+    let gate = Arc::new(Event::new());
+    let handle = spawn({
+        let gate = Arc::clone(&gate);
+        move || gate.wait()
+    });
+    let greenlet = handle.greenlet().clone();
+    let joiner = thread::spawn(move || {
+        let joining = Polled::waiting(take_async(handle.select_join()));
+        gate.set();
+        run(joining.future)
+    });
+    greenlet.wait();
+    assert!(joiner.join().unwrap().is_ok());
     assert_eq!(thread::spawn(|| Handle::current().id()).join().unwrap(), here + 1);
 }
 
