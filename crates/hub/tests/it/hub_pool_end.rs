@@ -492,9 +492,9 @@ fn the_hubs_end_together() {
                 let both = [0, 1].map(|_| {
                     let meet = Arc::clone(&meet);
                     // It blocks its thread, so each needs a hub.
-                    pool.spawn(move || drop(meet.wait()))
+                    pool.spawn(move || meet.wait().is_leader())
                 });
-                both.map(|one| one.join().unwrap());
+                both.map(|one| one.join().unwrap())
             }
         });
         if let_go {
@@ -502,7 +502,8 @@ fn the_hubs_end_together() {
         } else {
             assert!(pool.shutdown(LONG).is_empty());
         }
-        root.join().unwrap();
+        let leaders = root.join().unwrap();
+        assert_ne!(leaders[0], leaders[1]);
     }
 }
 
