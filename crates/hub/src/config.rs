@@ -160,7 +160,7 @@ impl Config {
     /// polls once and sleeps then, without end. Between two polls it gives way to other threads that wait for its core; where all cores
     /// are taken it may come back late, also for its timers.
     ///
-    /// For programs where a round trip matters and cores are to spare. Where the process may use one core only, no hub polls.
+    /// For programs where a round trip matters and cores are to spare. Where the machine has one core only, no hub polls.
     pub fn spin(mut self, time: Duration) -> Config {
         self.spin = time;
         self

@@ -100,9 +100,9 @@ impl Spin {
     }
 }
 
-/// Whether a message can come from another core while this one spins. Where threads are pinned is not asked: those that share a core
+/// Whether a message, or a packet, can come from another core while this one spins. Where threads are pinned is not asked: those that share a core
 /// learn from their tries.
 fn has_other_cores() -> bool {
     static CORES: OnceLock<bool> = OnceLock::new();
-    *CORES.get_or_init(|| std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1))
+    *CORES.get_or_init(|| crate::sys::count_cores() > 1)
 }

@@ -66,6 +66,12 @@ pub(crate) fn find_single_threaded() {
     }
 }
 
+/// How many cores are online, whether this process may use them or not: what comes to a hub may come from another process.
+pub(crate) fn count_cores() -> usize {
+    // SAFETY: `sysconf` has no preconditions.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }).unwrap_or(1)
+}
+
 /// Asks the kernel whether the descriptor is ready now, without waiting.
 pub(crate) fn is_ready(fd: BorrowedFd<'_>, write: bool) -> io::Result<bool> {
     let events = if write { libc::POLLOUT } else { libc::POLLIN };
