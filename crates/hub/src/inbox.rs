@@ -204,21 +204,21 @@ mod tests {
 
 /// The protocol of going to sleep, in every interleaving (see `ci/loom`).
 #[cfg(all(test, greenlet_loom))]
-mod loom_tests {
+pub(crate) mod loom_tests {
     use super::*;
     use loom::sync::{Arc, Condvar, Mutex};
     use loom::thread;
 
     /// What a hub sleeps on: an event that stays set until it is seen, as an eventfd does.
     #[derive(Default)]
-    struct Bell(Mutex<bool>, Condvar);
+    pub(crate) struct Bell(Mutex<bool>, Condvar);
 
     impl Bell {
-        fn ring(&self) {
+        pub(crate) fn ring(&self) {
             *self.0.lock().unwrap() = true;
             self.1.notify_one();
         }
-        fn sleep(&self) {
+        pub(crate) fn sleep(&self) {
             let mut rung = self.0.lock().unwrap();
             while !*rung {
                 rung = self.1.wait(rung).unwrap();

@@ -126,27 +126,9 @@ mod tests {
 #[cfg(all(test, greenlet_loom))]
 mod loom_tests {
     use super::*;
-    use loom::sync::{Arc, Condvar, Mutex};
+    use crate::inbox::loom_tests::Bell;
+    use loom::sync::Arc;
     use loom::thread;
-
-    /// What a hub sleeps on.
-    #[derive(Default)]
-    struct Bell(Mutex<bool>, Condvar);
-
-    impl Bell {
-        fn ring(&self) {
-            *self.0.lock().unwrap() = true;
-            self.1.notify_one();
-        }
-
-        fn sleep(&self) {
-            let mut rung = self.0.lock().unwrap();
-            while !*rung {
-                rung = self.1.wait(rung).unwrap();
-            }
-            *rung = false;
-        }
-    }
 
     /// A pool whose queue is a count, which is left and taken without more order than a deque has.
     struct Pool {
