@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use greenlet_core::{DEFAULT_STACK_SIZE, MIN_STACK_SIZE};
@@ -306,7 +306,7 @@ pub(crate) fn get() -> Config {
 
 fn settings() -> MutexGuard<'static, Option<Config>> {
     static SETTINGS: Mutex<Option<Config>> = Mutex::new(None);
-    SETTINGS.lock().unwrap_or_else(PoisonError::into_inner)
+    crate::patching::lock(&SETTINGS)
 }
 
 /// What is to be known of one setting.

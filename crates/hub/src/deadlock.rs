@@ -106,7 +106,7 @@ pub(crate) struct Report {
 impl Report {
     /// Adds who waits on this hub, which serves a pool.
     pub(crate) fn list(&self, hub: &Hub) {
-        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lists = crate::patching::lock(&self.lists);
         let (text, left) = &mut *lists;
         *left = list(hub, *left, text);
     }

@@ -127,6 +127,10 @@ pub(crate) struct Hub {
     ids: Cell<(u64, u64)>,
     /// Whether what runs now may switch. One for the hub, since what may not switch is not interleaved with anything.
     pub(crate) switching: Cell<Switching>,
+    /// How many marks say that what runs is the hub's own code, whatever stack it is on: see `patching`.
+    pub(crate) inside: Cell<usize>,
+    /// What the patching crate remembers of the thread.
+    pub(crate) patch_word: Cell<usize>,
     /// How many looks have found that nothing can wake any hub.
     hopeless_looks: Cell<u32>,
     /// When the next of them is due.
@@ -188,6 +192,8 @@ impl Hub {
             scopes: Cell::new(0),
             ids: Cell::new((0, 0)),
             switching: Cell::new(Switching::Allowed),
+            inside: Cell::new(0),
+            patch_word: Cell::new(0),
             hopeless_looks: Cell::new(0),
             hopeless_look_at: Cell::new(None),
             stirred: Cell::new(true),
@@ -282,6 +288,7 @@ impl Hub {
     /// Takes a job if nothing is ready; or looks, as it must when so many have run, and takes one then, even if there is something ready.
     #[inline(never)]
     fn take_job_or_look(&self) -> Option<HubRef> {
+        let _inside = self.mark_inside();
         // What `next` has made of none that were left. The end of a pool has a deadline, after which no job is to start.
         let must_look = self.runs.get() == u32::MAX || self.member.get().is_some_and(|member| member.crew.is_closing());
         if !must_look && let Some(job) = self.take_job(false) {
@@ -358,6 +365,7 @@ impl Hub {
     /// Gives a job that is to run for the first time its stack; false if there is none, which ends it.
     #[inline(never)]
     fn start(&self, job: HubRef) -> bool {
+        let _inside = self.mark_inside();
         let size = job.stack_size().unwrap_or(self.stack_size);
         let taken = self.pool.borrow_mut().take(size);
         let started = match taken {
@@ -387,6 +395,7 @@ impl Hub {
 
     #[inline(never)]
     fn retire(&self, greenlet: HubRef) {
+        let _inside = self.mark_inside();
         self.current.set(self.main.hub_ref());
         if greenlet.local().place.get() != Local::NOWHERE {
             self.leave_table(greenlet);
@@ -404,6 +413,7 @@ impl Hub {
 
     #[cold]
     fn enter_table(&self, greenlet: HubRef) {
+        let _inside = self.mark_inside();
         let mut started = self.started.borrow_mut();
         greenlet.local().place.set(started.len() as u32);
         started.push(greenlet);
@@ -490,6 +500,12 @@ impl Hub {
     /// Counts a wait for a descriptor, as long as what this returns lives.
     pub(crate) fn watch(&self) -> Counted<'_> {
         Counted::new(&self.watching)
+    }
+
+    /// Marks what runs as the hub's own code, as long as what this returns lives: never over a switch.
+    #[inline]
+    pub(crate) fn mark_inside(&self) -> Counted<'_> {
+        Counted::new(&self.inside)
     }
 
     /// Counts a job that is with another thread of ours, as long as what this returns lives.

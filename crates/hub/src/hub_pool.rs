@@ -9,7 +9,7 @@ mod idle;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::panic::Location;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use crate::config;
 use crate::greenlet::{Greenlet, JoinHandle};
 use crate::handle::Handle;
 use crate::hub::{Hub, deadline_after};
+use crate::patching::Inside;
 use crate::shutdown::{CLEANUP, shutdown};
 use crate::waiter::Reason;
 
@@ -263,7 +264,7 @@ impl HubPool {
         }
         wait_until(deadline + CLEANUP + PATIENCE);
         // What is left of a thread that has ended are its destructors. One that has not computes, and nobody can make it stop.
-        let threads = std::mem::take(&mut *self.owner.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads = std::mem::take(&mut *crate::patching::lock(&self.owner.threads));
         for thread in threads {
             if crew.has_ended() {
                 let _ = thread.join();
@@ -272,7 +273,7 @@ impl HubPool {
                 let _ = writeln!(io::stderr(), "greenlet: hub '{name}' computes on and is left behind");
             }
         }
-        std::mem::take(&mut *crew.left.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *crate::patching::lock(&crew.left))
     }
 
     /// What the pool and its hubs have done, and have to do. The numbers are not read at one moment.
@@ -398,6 +399,8 @@ impl HubPoolBuilder {
             Some(hubs) => hubs,
             None => config.get_hubs(),
         };
+        // What is waited for here is short, and by std's channels.
+        let _inside = Inside::enter();
         let (mut threads, mut crews, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..count {
             let queue = Worker::new_fifo();
@@ -445,7 +448,7 @@ fn serve(member: Member) {
     if !run_out(hub, member, deadline) {
         crew.close();
         let left = shutdown(Duration::ZERO);
-        crew.left.lock().unwrap_or_else(PoisonError::into_inner).extend(left);
+        crate::patching::lock(&crew.left).extend(left);
     }
 }
 

@@ -51,6 +51,28 @@ pub fn is_interrupt(payload: &(dyn Any + Send)) -> bool {
     payload.is::<Interrupt>()
 }
 
+/// Whether what [`catch_unwind`](std::panic::catch_unwind) has caught is a kill.
+///
+/// # Examples
+///
+/// ```
+/// use greenlet_hub::{is_kill, sleep, spawn, yield_now};
+/// use std::panic::{catch_unwind, resume_unwind};
+/// use std::time::Duration;
+///
+/// let sleeper = spawn(|| {
+///     let payload = catch_unwind(|| sleep(Duration::from_secs(60))).unwrap_err();
+///     assert!(is_kill(&*payload));
+///     resume_unwind(payload)
+/// });
+/// yield_now();
+/// sleeper.kill()?;
+/// # Ok::<(), greenlet_hub::KillError>(())
+/// ```
+pub fn is_kill(payload: &(dyn Any + Send)) -> bool {
+    matches!(payload.downcast_ref(), Some(Interrupt::Kill))
+}
+
 /// A part of a greenlet's run that can be interrupted by itself; left when dropped.
 pub(crate) struct InterruptScope<'a> {
     pub(crate) hub: &'a Hub,

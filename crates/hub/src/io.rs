@@ -6,8 +6,8 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::hub::{Hub, deadline_after};
@@ -23,6 +23,8 @@ pub enum Kind {
     /// A connected byte stream (TCP, Unix): a short read or write says that the buffer is empty or full. One greenlet may read
     /// and one may write at a time; another is told so by an error when it would have to wait.
     Stream,
+    /// The same, but any number may wait in each direction; they are served in order.
+    SharedStream,
     /// Datagrams, pipes, terminals: only `WouldBlock` says anything. Any number may wait; they are served in order.
     Datagram,
     /// A listening socket: watched only while somebody waits. Any number may wait; they are served in order.
@@ -89,6 +91,17 @@ impl<T: AsFd> Io<T> {
     /// Notes that the descriptor was duplicated, so that closing this one is not enough to end its registrations.
     pub fn mark_duplicated(&self) {
         self.registrations.stays_open.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets go of all registrations, on whichever hub; those who wait look again. For a descriptor that is about to be closed by somebody who does not own this: their
+    /// `op` has to say so. Never switches.
+    pub fn let_go(&self) {
+        self.registrations.let_go();
+    }
+
+    /// Says what the descriptor is from now on: its number may be another's. To be called while nobody waits.
+    pub fn set_kind(&self, kind: Kind) {
+        self.registrations.kind.store(kind as u8, Ordering::Relaxed);
     }
 
     /// Calls `op`, which reads or accepts; as long as it returns `WouldBlock`, waits until the descriptor is readable and
@@ -172,15 +185,32 @@ impl<T: AsFd> Io<T> {
     ///
     /// As [`read_with`](Io::read_with).
     pub fn wait_writable(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        self.wait_ready(Direction::Write, timeout)
+    }
+
+    /// Waits until the descriptor is readable (or at its end, or in error). All who wait are woken. False: the timeout has passed.
+    ///
+    /// # Errors
+    ///
+    /// `ResourceBusy` if another greenlet is waiting to read the same [`Kind::Stream`].
+    ///
+    /// # Panics
+    ///
+    /// As [`read_with`](Io::read_with).
+    pub fn wait_readable(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        self.wait_ready(Direction::Read, timeout)
+    }
+
+    fn wait_ready(&self, direction: Direction, timeout: Option<Duration>) -> io::Result<bool> {
         let hub = Hub::here();
         hub.spend_budget();
         // Where it is registered, changes are told only, so what is so now has to be asked.
-        if self.registrations.find(hub).is_some() && sys::is_ready(self.as_fd(), true)? {
+        if self.registrations.find(hub).is_some() && sys::is_ready(self.as_fd(), direction == Direction::Write)? {
             return Ok(true);
         }
-        let woken = self.wait(hub, Direction::Write, timeout.map(deadline_after), false)?;
+        let woken = self.wait(hub, direction, timeout.map(deadline_after), false)?;
         if let Some(key) = woken {
-            hub.pass_on(key, Direction::Write);
+            hub.pass_on(key, direction);
         }
         Ok(woken.is_some())
     }
@@ -196,7 +226,8 @@ impl<T: AsFd> Io<T> {
     ) -> io::Result<R> {
         let hub = Hub::here();
         hub.spend_budget();
-        if self.registrations.kind == Kind::Listener {
+        let kind = self.registrations.kind();
+        if kind == Kind::Listener {
             // Made before anything is accepted: with no descriptors left, this is what fails, and loses nothing.
             hub.poller()?;
         }
@@ -213,9 +244,9 @@ impl<T: AsFd> Io<T> {
                     }
                     result => {
                         if let (Some(slot), Ok(moved)) = (slot, &result) {
-                            if self.registrations.kind == Kind::Listener {
+                            if kind == Kind::Listener {
                                 slot.clear(hub, direction);
-                            } else if self.registrations.kind == Kind::Stream && emptied(moved) {
+                            } else if matches!(kind, Kind::Stream | Kind::SharedStream) && emptied(moved) {
                                 slot.clear_after_short(hub, direction);
                             }
                         }
@@ -285,7 +316,8 @@ impl<T: AsFd> AsFd for Io<T> {
 /// On which hubs a descriptor is registered, and as what.
 struct Registrations {
     fd: RawFd,
-    kind: Kind,
+    /// A `Kind`.
+    kind: AtomicU8,
     /// The number of the hub where somebody waits to read, to write; 0: nobody. Of a stream only one each may.
     occupied: [AtomicU32; 2],
     stays_open: AtomicBool,
@@ -307,7 +339,7 @@ impl Registrations {
     fn new(fd: RawFd, kind: Kind) -> Registrations {
         Registrations {
             fd,
-            kind,
+            kind: AtomicU8::new(kind as u8),
             occupied: Default::default(),
             stays_open: AtomicBool::new(false),
             has_more: AtomicBool::new(false),
@@ -317,14 +349,22 @@ impl Registrations {
         }
     }
 
-    /// The registration on this hub. On the first hub that takes two loads.
+    #[inline]
+    fn kind(&self) -> Kind {
+        const KINDS: [Kind; 4] = [Kind::Stream, Kind::SharedStream, Kind::Datagram, Kind::Listener];
+        KINDS[usize::from(self.kind.load(Ordering::Relaxed)) % KINDS.len()]
+    }
+
+    /// The registration on this hub. On the first hub that takes three loads.
     #[inline]
     fn find(&self, hub: &Hub) -> Option<Registered> {
         let first = self.first.load(Ordering::Acquire);
         let id = hub.id();
         if (first >> 32) as u32 == id {
-            let generation = self.first_generation.load(Ordering::Relaxed);
-            return Some(Registered { key: SlotKey { slot: first as u32, generation } });
+            let generation = self.first_generation.load(Ordering::Acquire);
+            // Another thread may have let go of it in between, and another hub be the first by now. Whoever sees its generation sees that, too.
+            return (self.first.load(Ordering::Relaxed) == first)
+                .then_some(Registered { key: SlotKey { slot: first as u32, generation } });
         }
         if self.has_more.load(Ordering::Acquire) { self.find_further(id) } else { None }
     }
@@ -344,13 +384,13 @@ impl Registrations {
 
     #[inline(never)]
     fn register(&self, hub: &Hub, fd: BorrowedFd<'_>) -> io::Result<Registered> {
-        let watch = if self.kind == Kind::Listener { Watch::EachWait } else { Watch::Edge };
+        let watch = if self.kind() == Kind::Listener { Watch::EachWait } else { Watch::Edge };
         let key = hub.poller()?.borrow_mut().register(fd, watch)?;
         let id = hub.id();
         let mut more = self.more();
         // Under the lock, so that two hubs do not both become the first.
         if self.first.load(Ordering::Relaxed) == 0 {
-            self.first_generation.store(key.generation, Ordering::Relaxed);
+            self.first_generation.store(key.generation, Ordering::Release);
             self.first.store((u64::from(id) << 32) | u64::from(key.slot), Ordering::Release);
         } else {
             // Of an `Io` that many short-lived threads have used, the hubs that have ended go.
@@ -365,13 +405,13 @@ impl Registrations {
     }
 
     fn more(&self) -> MutexGuard<'_, Vec<(u32, SlotKey)>> {
-        self.more.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::patching::lock(&self.more)
     }
 
     /// Takes one direction of a stream for a wait; an error if somebody has it.
     #[inline]
     fn occupy(&self, hub: &Hub, direction: Direction) -> io::Result<Option<Turn<'_>>> {
-        if self.kind != Kind::Stream {
+        if self.kind() != Kind::Stream {
             return Ok(None);
         }
         let occupied = &self.occupied[direction as usize];
@@ -399,19 +439,30 @@ fn take_over(occupied: &AtomicU32, occupant: u32, hub: &Hub, direction: Directio
 
 impl Drop for Registrations {
     fn drop(&mut self) {
-        let first = *self.first.get_mut();
-        if first == 0 {
-            return;
+        if *self.first.get_mut() != 0 {
+            self.let_go();
         }
-        let key = SlotKey { slot: first as u32, generation: *self.first_generation.get_mut() };
-        let more = std::mem::take(self.more.get_mut().unwrap_or_else(PoisonError::into_inner));
-        for (id, key) in std::iter::once(((first >> 32) as u32, key)).chain(more) {
+    }
+}
+
+impl Registrations {
+    /// Lets go of all registrations; the descriptor is still open.
+    #[inline(never)]
+    fn let_go(&self) {
+        let mut more = self.more();
+        let first = self.first.swap(0, Ordering::AcqRel);
+        let key = SlotKey { slot: first as u32, generation: self.first_generation.load(Ordering::Relaxed) };
+        self.has_more.store(false, Ordering::Relaxed);
+        let others = std::mem::take(&mut *more);
+        drop(more);
+        let first = (first != 0).then_some(((first >> 32) as u32, key));
+        for (id, key) in first.into_iter().chain(others) {
             let here = Hub::try_with(|hub| {
                 let own = hub.id() == id;
                 if own && let Some(poller) = hub.made_poller() {
-                    // SAFETY: the descriptor's owner is dropped after this, so it is open.
+                    // SAFETY: the descriptor is closed after this, so it is open.
                     let fd = unsafe { BorrowedFd::borrow_raw(self.fd) };
-                    let open = (*self.stays_open.get_mut()).then_some(fd);
+                    let open = self.stays_open.load(Ordering::Relaxed).then_some(fd);
                     let waiting = poller.borrow_mut().forget(key, open);
                     hub.notify_all(waiting);
                 }

@@ -82,6 +82,7 @@ mod gauges;
 mod hub;
 mod overflow;
 mod panics;
+pub mod patching;
 mod poller;
 mod queue;
 mod switch;
@@ -102,7 +103,7 @@ pub use greenlet::{Builder, Greenlet, JoinError, JoinHandle, current, current_id
 pub use handle::Handle;
 pub use hub_pool::{HubMetrics, HubPool, HubPoolBuilder, PoolMetrics};
 pub use inherited::InheritedKey;
-pub use interrupt::is_interrupt;
+pub use interrupt::{is_interrupt, is_kill};
 pub use io::{Io, Kind};
 pub use join_future::JoinFuture;
 pub use kill::{KillError, killall, shield};

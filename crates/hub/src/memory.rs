@@ -49,7 +49,7 @@ mod tests;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use self::slab::{Chain, Depot, Free, Lists};
 use crate::hub::Hub;
@@ -258,7 +258,7 @@ static SHARED: Mutex<BlockMemory> = Mutex::new(BlockMemory::new());
 
 /// Calls `f` with the memory of threads that have no hub. It must not call this.
 pub(crate) fn with_shared<R>(f: impl FnOnce(&BlockMemory) -> R) -> R {
-    f(&SHARED.lock().unwrap_or_else(PoisonError::into_inner))
+    f(&crate::patching::lock(&SHARED))
 }
 
 /// Gives memory back that came out of [`BlockMemory::take`], on whichever thread.

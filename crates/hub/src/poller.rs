@@ -190,14 +190,15 @@ impl Poller {
     /// that do, so the kernel has to be told. Returns who is to be woken.
     pub(crate) fn forget(&mut self, key: SlotKey, open: Option<BorrowedFd<'_>>) -> Vec<Timed> {
         let Some(slot) = self.slot_of(key) else { return Vec::new() };
-        if slot.owners > 1 {
-            slot.owners -= 1;
-            return Vec::new();
-        }
         let mut waiting = Vec::new();
         for side in [&mut slot.read, &mut slot.write] {
             waiting.extend(side.first.take());
             waiting.extend(side.rest.take().into_iter().flat_map(|rest| *rest));
+        }
+        // All of them, since nobody knows whose wait each is: those of the other owners wait again.
+        if slot.owners > 1 {
+            slot.owners -= 1;
+            return waiting;
         }
         if let Some(fd) = open {
             // It may be gone from the poller already; then there is nothing to tell.

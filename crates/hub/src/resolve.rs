@@ -11,7 +11,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::config;
@@ -110,6 +110,15 @@ fn resolver() -> &'static Resolver {
     })
 }
 
+/// Calls `f` on a thread of the process's resolver, and waits for what it returns.
+pub(crate) fn apply<F, T>(f: F) -> T
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    resolver().pool.apply(f)
+}
+
 /// What finds the addresses of a host, by blocking the thread.
 type Blocking = Box<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
 
@@ -179,7 +188,7 @@ impl Resolver {
     }
 
     fn flights(&self) -> MutexGuard<'_, HashMap<String, Arc<Flight>>> {
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::patching::lock(&self.flights)
     }
 }
 

@@ -76,7 +76,7 @@ pub(crate) struct Hubs {
 /// The list of all hubs, locked.
 pub(crate) fn all_hubs() -> MutexGuard<'static, Hubs> {
     static HUBS: Mutex<Hubs> = Mutex::new(Hubs { alive: Vec::new(), ended: Vec::new() });
-    HUBS.lock().unwrap_or_else(PoisonError::into_inner)
+    crate::patching::lock(&HUBS)
 }
 
 impl Shared {
@@ -180,6 +180,6 @@ impl Shared {
     }
 
     fn bell(&self) -> MutexGuard<'_, Bell> {
-        self.bell.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::patching::lock(&self.bell)
     }
 }

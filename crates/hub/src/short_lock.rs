@@ -197,8 +197,12 @@ mod spinning {
     }
 
     fn give_way() {
+        // The thread, not the greenlet: nobody may switch who waits for this.
         #[cfg(not(greenlet_loom))]
-        std::thread::yield_now();
+        {
+            let _inside = crate::patching::Inside::enter();
+            std::thread::yield_now();
+        }
         #[cfg(greenlet_loom)]
         loom::thread::yield_now();
     }

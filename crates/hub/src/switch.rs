@@ -207,7 +207,10 @@ impl Hub {
     #[cold]
     #[inline(never)]
     fn switch_while_unwinding(&self, block: HubRef) {
-        let Ok(count) = greenlet_core::take_panic_count() else {
+        let inside = self.mark_inside();
+        let count = greenlet_core::take_panic_count();
+        drop(inside);
+        let Ok(count) = count else {
             // Out of threads or memory. Better that the others stand still than that they find themselves panicking.
             return self.with_switching(Switching::Blocks, || self.block_thread(block));
         };
@@ -217,6 +220,7 @@ impl Hub {
         if is_main {
             self.unwinding.set(false);
         }
+        let _inside = self.mark_inside();
         count.restore();
     }
 

@@ -22,7 +22,6 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
-use std::sync::PoisonError;
 
 use super::{CLASSES, GRAIN, Mutex, MutexGuard};
 use crate::atomics::{AtomicU64, Ordering, exchange_if};
@@ -199,7 +198,7 @@ impl Depot {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Lists> {
-        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::patching::lock(&self.lists)
     }
 
     /// Takes what is back in some slab, or else all of one that is empty or new.

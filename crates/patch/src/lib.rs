@@ -1,0 +1,6 @@
+//! libc interposition.
+mod gate;
+mod raw;
+mod real;
+mod report;
+mod wait;

@@ -1,0 +1,53 @@
+//! How a shell waits: nothing may unwind out of it.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Instant;
+
+use greenlet_hub::{Outcome, Reason, Wait, is_interrupt, is_kill, shield};
+
+use crate::raw;
+
+/// Calls `f`, which waits as greenlets do; the unwind by which it is interrupted becomes an error: `ECANCELED` for a kill, `ETIMEDOUT` for a timeout. It stays pending for
+/// the next native wait. Who ignores the error and waits again makes one trip through the run queue each time: the hub sees to that.
+pub(crate) fn interruptible<R>(f: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(result) => result,
+        Err(payload) => Err(error_of(payload)),
+    }
+}
+
+/// The error that stands for an interrupt.
+#[cold]
+fn error_of(payload: Box<dyn Any + Send>) -> io::Error {
+    if is_kill(&*payload) {
+        raw::error(libc::ECANCELED)
+    } else if is_interrupt(&*payload) {
+        raw::error(libc::ETIMEDOUT)
+    } else {
+        // A deadlock, which the panic hook has reported; or a fault of ours. There is no way on from here: the shell aborts.
+        resume_unwind(payload)
+    }
+}
+
+/// Waits as a lock does, whose callers expect no failure: nothing interrupts it. False at the deadline.
+///
+/// A deadlock cannot be raised either: it is reported, and ends the process.
+pub(crate) fn uninterrupted(reason: Reason, deadline: Option<Instant>, register: impl FnOnce(&Wait)) -> bool {
+    shield(|| {
+        let wait = Wait::begin(reason);
+        register(&wait);
+        match wait.until(deadline) {
+            Outcome::Notified => true,
+            Outcome::TimedOut => false,
+            // In a shield that is a deadlock. The panic says who waits for what, and ends with the shell: it aborts.
+            Outcome::Interrupted(interrupted) => interrupted.raise(),
+        }
+    })
+}
+
+/// One trip through the run queue, in which nothing is raised.
+pub(crate) fn trip() {
+    shield(greenlet_hub::yield_now);
+}
