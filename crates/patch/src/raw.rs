@@ -75,15 +75,22 @@ pub(crate) fn error(errno: c_int) -> io::Error {
     io::Error::from_raw_os_error(errno)
 }
 
+/// Where libc keeps the thread's last error number.
+#[inline]
+fn place() -> *mut c_int {
+    // SAFETY: it has no preconditions.
+    unsafe { libc::__errno_location() }
+}
+
 pub(crate) fn errno() -> c_int {
     // SAFETY: it points to the thread's own number.
-    unsafe { *libc::__errno_location() }
+    unsafe { *place() }
 }
 
 #[inline]
 pub(crate) fn set_errno(errno: c_int) {
     // SAFETY: it points to the thread's own number.
-    unsafe { *libc::__errno_location() = errno };
+    unsafe { *place() = errno };
 }
 
 /// A system call with its arguments, each as it is; unsafe, as the call is. Returns what the kernel does.

@@ -116,7 +116,8 @@ fn a_plain_thread_that_spawns_gets_no_hub() {
         let spawner = thread::spawn(move || {
             let greenlets: Vec<_> = (0..100).map(|n| hub.spawn(move || n)).collect();
             let pool = hub.load();
-            assert!(pool <= 100 && hub.is_alive());
+            // One that starts at this moment may be counted twice.
+            assert!(pool <= 101 && hub.is_alive());
             greenlets
         });
         let greenlets = spawner.join().unwrap();
