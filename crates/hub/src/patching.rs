@@ -87,6 +87,18 @@ where
     resolve::apply(f)
 }
 
+/// Counts a call that need not wait; after many of them without a switch, yields, as the native I/O calls do. Does nothing on a thread without a hub.
+///
+/// # Panics
+///
+/// To unwind when the greenlet is interrupted, if it yields.
+#[inline]
+pub fn spend_budget() {
+    if let Some(hub) = Hub::try_here() {
+        hub.spend_budget();
+    }
+}
+
 /// A word of the thread's hub, 0 at first, for what the patching crate has to remember of the thread; `None` without a hub.
 pub fn thread_word() -> Option<usize> {
     Hub::try_with(|hub| hub.patch_word.get())

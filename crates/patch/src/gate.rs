@@ -20,6 +20,20 @@ pub(crate) enum Group {
     Processes = 16,
 }
 
+impl Group {
+    pub(crate) const ALL: &[Group] = &[Group::Sockets, Group::Waiting, Group::Names, Group::Locks, Group::Processes];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Group::Sockets => "sockets",
+            Group::Waiting => "waiting",
+            Group::Names => "names",
+            Group::Locks => "locks",
+            Group::Processes => "processes",
+        }
+    }
+}
+
 /// The probe runs: shells note that they were called.
 const PROBING: u32 = 1 << 31;
 

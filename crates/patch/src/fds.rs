@@ -1,0 +1,408 @@
+//! What is known of each descriptor: for each number one entry, made when a greenlet first has to wait for it, and never freed.
+//!
+//! ```text
+//!   ENTRIES ──► 64 entries ──► Descriptor { generation, facts, time-outs, Io }
+//! ```
+//!
+//! An entry outlives the descriptors that have its number one after the other, so a call finds it by two loads, without a count or a lock. What tells them
+//! apart is the *generation*: whoever closes a descriptor that is known raises it first, then wakes those who wait (their next look says EBADF), and closes it last.
+//!
+//! **Facts** are what a call would else have to ask the kernel each time: whether it is a stream, whether the user has made it non-blocking, how long a call may take
+//! (`SO_RCVTIMEO`, `SO_SNDTIMEO`). They are asked once, when a greenlet first has to wait, and thrown away when a call that changes them passes by
+//! (`fcntl`, `ioctl`, `setsockopt`). Those of a descriptor that was duplicated may be changed through the other one: they are asked before each wait.
+//!
+//! **What is not seen.** A descriptor may be closed past the shells (by a raw system call, by `fclose`), and its number be that of another one that was not seen either. Then
+//! the entry's registration is that of a file which is gone, and no event would ever come. So a wait that has lasted a second looks whether the file
+//! is still the one that was registered, by its device and inode. A descriptor that was made by a call that passes by here has no past.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use greenlet_hub::{Io, Kind, ShortLock};
+
+const CHUNK: usize = 64;
+/// The kernel's own limit is 2^30 by default settings that nobody has (`fs.nr_open` is 2^20); beyond it a call is the plain one.
+const CHUNKS: usize = 16384;
+
+static ENTRIES: [AtomicPtr<Descriptor>; CHUNKS] = [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS];
+
+/// The facts are known.
+const KNOWN: u32 = 1;
+/// The user has made it non-blocking: calls are made as they are.
+const NONBLOCKING: u32 = 2;
+/// It is a socket.
+const SOCKET: u32 = 4;
+/// It is a connected byte stream: a short read says that its buffer is empty.
+const STREAM: u32 = 8;
+/// It listens.
+const LISTENER: u32 = 16;
+/// It is a regular file, a directory or a disk: calls are made as they are.
+const FILE: u32 = 32;
+/// It is a pipe.
+const PIPE: u32 = 64;
+/// A duplicate may change what is known.
+const SHARED: u32 = 128;
+
+/// The descriptors that have had one number.
+#[derive(Debug)]
+pub(crate) struct Descriptor {
+    number: RawFd,
+    generation: AtomicU32,
+    facts: AtomicU32,
+    /// How long a call may take, to read and to write; in nanoseconds, 0: for ever.
+    timeouts: [AtomicU64; 2],
+    /// Device and inode of the file that the facts are of.
+    file: [AtomicU64; 2],
+    io: Io<Number>,
+    /// Held while the descriptor is made non-blocking for the length of a call, and while the user changes that.
+    flags: ShortLock<()>,
+    /// Whether it is so at this moment.
+    toggled: AtomicBool,
+}
+
+/// A descriptor by its number, which may be closed.
+#[derive(Debug)]
+pub(crate) struct Number(RawFd);
+
+impl AsFd for Number {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: it is handed to the kernel only, where a number that is closed is an error.
+        unsafe { BorrowedFd::borrow_raw(self.0) }
+    }
+}
+
+/// What is known of a descriptor when a call begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts(u32);
+
+impl Facts {
+    /// Whether a call on it is to be made as it is, whatever it says.
+    #[inline]
+    pub(crate) fn is_plain(self) -> bool {
+        self.0 & (NONBLOCKING | FILE) != 0
+    }
+
+    #[inline]
+    pub(crate) fn is_socket(self) -> bool {
+        self.0 & SOCKET != 0
+    }
+
+    #[inline]
+    pub(crate) fn is_stream(self) -> bool {
+        self.0 & STREAM != 0
+    }
+
+    pub(crate) fn is_pipe(self) -> bool {
+        self.0 & PIPE != 0
+    }
+}
+
+/// The entry of a number, which is made if there is none; `None` for what cannot be a descriptor.
+#[inline]
+pub(crate) fn entry(fd: RawFd) -> Option<&'static Descriptor> {
+    let number = usize::try_from(fd).ok()?;
+    let chunk = ENTRIES.get(number / CHUNK)?.load(Ordering::Acquire);
+    let chunk = if chunk.is_null() { make_chunk(number / CHUNK) } else { chunk };
+    // SAFETY: a chunk has that many entries and is never freed.
+    let entry = unsafe { chunk.add(number % CHUNK) };
+    // SAFETY: as above; entries are shared only.
+    Some(unsafe { &*entry })
+}
+
+/// The entry of a number, if anything may be known of it.
+#[inline]
+pub(crate) fn known_entry(fd: RawFd) -> Option<&'static Descriptor> {
+    let number = usize::try_from(fd).ok()?;
+    if ENTRIES.get(number / CHUNK)?.load(Ordering::Acquire).is_null() { None } else { entry(fd) }
+}
+
+#[cold]
+fn make_chunk(index: usize) -> *mut Descriptor {
+    let first = index * CHUNK;
+    let chunk: Box<[Descriptor]> = (first..first + CHUNK).map(|number| Descriptor::new(number as RawFd)).collect();
+    let chunk = Box::into_raw(chunk).cast::<Descriptor>();
+    match ENTRIES[index].compare_exchange(ptr::null_mut(), chunk, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => chunk,
+        Err(other) => {
+            let whole = ptr::slice_from_raw_parts_mut(chunk, CHUNK);
+            // SAFETY: it came out of a box of this length, and nobody else has seen it.
+            drop(unsafe { Box::from_raw(whole) });
+            other
+        }
+    }
+}
+
+/// Notes that a descriptor of that number is about to be closed, or has just been made: what was known is past, and those who wait are told.
+#[inline]
+pub(crate) fn forget(fd: RawFd) {
+    if let Some(entry) = known_entry(fd)
+        && entry.facts.load(Ordering::Acquire) != 0
+    {
+        entry.end();
+    }
+}
+
+/// Notes that both are descriptors of one file: what is known of it may be changed through either.
+pub(crate) fn duplicated(old: RawFd, new: RawFd) {
+    forget(new);
+    for fd in [old, new] {
+        if let Some(entry) = entry(fd) {
+            entry.facts.fetch_or(SHARED, Ordering::AcqRel);
+            entry.io.mark_duplicated();
+        }
+    }
+}
+
+/// Notes that a call may have changed what is known.
+#[inline]
+pub(crate) fn changed(fd: RawFd) {
+    if let Some(entry) = known_entry(fd) {
+        entry.facts.fetch_and(!KNOWN, Ordering::AcqRel);
+    }
+}
+
+/// Whether the kernel has it as blocking.
+pub(crate) fn is_blocking(fd: RawFd) -> bool {
+    sys::flags(fd).is_ok_and(|flags| flags & libc::O_NONBLOCK == 0)
+}
+
+/// Which way a call moves data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read,
+    Write,
+}
+
+impl Descriptor {
+    fn new(number: RawFd) -> Descriptor {
+        Descriptor {
+            number,
+            generation: AtomicU32::new(0),
+            facts: AtomicU32::new(0),
+            timeouts: Default::default(),
+            file: Default::default(),
+            io: Io::from_nonblocking(Number(number), Kind::SharedStream),
+            flags: ShortLock::new(()),
+            toggled: AtomicBool::new(false),
+        }
+    }
+
+    #[cold]
+    fn end(&self) {
+        // In this order: who waits finds that it was for another descriptor.
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.facts.store(0, Ordering::Release);
+        self.io.let_go();
+    }
+
+    /// Its registrations.
+    #[inline]
+    pub(crate) fn io(&self) -> &Io<Number> {
+        &self.io
+    }
+
+    /// What tells the descriptors of this number apart.
+    #[inline]
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// What is known without asking; nothing is a descriptor's facts of which nobody has asked.
+    #[inline]
+    pub(crate) fn known(&self) -> Option<Facts> {
+        let facts = self.facts.load(Ordering::Relaxed);
+        (facts & (KNOWN | SHARED) == KNOWN).then_some(Facts(facts))
+    }
+
+    /// What kind of descriptor it is, if that is known: nothing changes it.
+    #[inline]
+    pub(crate) fn class(&self) -> Option<Facts> {
+        let facts = self.facts.load(Ordering::Relaxed);
+        (facts & KNOWN != 0).then_some(Facts(facts))
+    }
+
+    /// The facts, which the kernel is asked for if they are not known.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such descriptor.
+    #[inline]
+    pub(crate) fn facts(&self) -> io::Result<Facts> {
+        match self.known() {
+            Some(facts) => Ok(facts),
+            None => self.learn(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn learn(&self) -> io::Result<Facts> {
+        let before = self.facts.load(Ordering::Acquire);
+        if before & (KNOWN | SHARED) == KNOWN | SHARED {
+            return self.learn_what_changes(before);
+        }
+        let status = sys::status(self.number)?;
+        let mut facts = KNOWN | (before & SHARED);
+        let flags = self.with_own_flags(|| sys::flags(self.number))?;
+        if flags & libc::O_NONBLOCK != 0 {
+            facts |= NONBLOCKING;
+        }
+        let mut kind = Kind::Datagram;
+        match status.st_mode & libc::S_IFMT {
+            libc::S_IFSOCK => {
+                facts |= SOCKET;
+                if sys::option(self.number, libc::SO_ACCEPTCONN) == Ok(1) {
+                    facts |= LISTENER;
+                    kind = Kind::Listener;
+                } else if sys::option(self.number, libc::SO_TYPE) == Ok(libc::SOCK_STREAM) {
+                    // On Unix sockets a read stops short where descriptors came along, of which no event tells.
+                    if sys::option(self.number, libc::SO_DOMAIN) == Ok(libc::AF_UNIX) {
+                        facts |= STREAM;
+                    } else {
+                        facts |= STREAM;
+                        kind = Kind::SharedStream;
+                    }
+                }
+                self.learn_timeouts();
+            }
+            // Not kept: files are closed past the shells most often (`fclose`), and whatever gets the number would be taken for one.
+            libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK => return Ok(Facts(FILE)),
+            libc::S_IFIFO => facts |= PIPE,
+            _ => {}
+        }
+        if before & !SHARED == 0 {
+            // The first of its number since it was last closed: nobody waits.
+            self.io.set_kind(kind);
+            self.file[0].store(status.st_dev, Ordering::Relaxed);
+            self.file[1].store(status.st_ino, Ordering::Relaxed);
+        }
+        self.facts.store(facts, Ordering::Release);
+        Ok(Facts(facts))
+    }
+
+    /// Asks for what may have been changed through a duplicate.
+    fn learn_what_changes(&self, before: u32) -> io::Result<Facts> {
+        let flags = self.with_own_flags(|| sys::flags(self.number))?;
+        let nonblocking = if flags & libc::O_NONBLOCK != 0 { NONBLOCKING } else { 0 };
+        if before & SOCKET != 0 {
+            self.learn_timeouts();
+        }
+        let facts = before & !NONBLOCKING | nonblocking;
+        self.facts.store(facts, Ordering::Release);
+        Ok(Facts(facts))
+    }
+
+    fn learn_timeouts(&self) {
+        for (place, name) in self.timeouts.iter().zip([libc::SO_RCVTIMEO, libc::SO_SNDTIMEO]) {
+            place.store(sys::timeout(self.number, name), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the descriptor still is of the file that was registered; if not, what is known is past.
+    #[cold]
+    pub(crate) fn look_again(&self) {
+        let same = sys::status(self.number).is_ok_and(|status| {
+            self.file[0].load(Ordering::Relaxed) == status.st_dev
+                && self.file[1].load(Ordering::Relaxed) == status.st_ino
+        });
+        if !same {
+            self.end();
+        }
+    }
+
+    /// How long a call in that direction may take.
+    #[inline]
+    pub(crate) fn timeout(&self, direction: Direction) -> Option<Duration> {
+        let nanos = self.timeouts[direction as usize].load(Ordering::Relaxed);
+        (nanos != 0).then(|| Duration::from_nanos(nanos))
+    }
+
+    /// Calls `call` with the descriptor made non-blocking, for what cannot be told so by a flag of its own. Others who share the file see that for as long.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such descriptor.
+    pub(crate) fn nonblocking<R>(&self, call: impl FnOnce() -> R) -> io::Result<R> {
+        let _locked = self.flags.lock();
+        let flags = sys::flags(self.number)?;
+        self.toggled.store(true, Ordering::Release);
+        sys::set_flags(self.number, flags | libc::O_NONBLOCK)?;
+        let result = call();
+        // It cannot fail for a descriptor whose flags could be set.
+        let _ = sys::set_flags(self.number, flags);
+        self.toggled.store(false, Ordering::Release);
+        Ok(result)
+    }
+
+    /// Calls `call`, by which the user asks for the flags of the descriptor or changes them: never while it is non-blocking by our doing.
+    pub(crate) fn with_own_flags<R>(&self, call: impl FnOnce() -> R) -> R {
+        let _locked = self.flags.lock();
+        call()
+    }
+
+    /// Whether a plain call that said "would block" may have done so by our doing: the descriptor was non-blocking for the length of another call.
+    #[cold]
+    pub(crate) fn may_be_toggled(&self) -> bool {
+        let facts = self.facts.load(Ordering::Acquire);
+        facts & KNOWN != 0
+            && facts & NONBLOCKING == 0
+            && self.timeouts.iter().all(|nanos| nanos.load(Ordering::Relaxed) == 0)
+    }
+}
+
+/// What the kernel is asked, past the shells.
+mod sys {
+    use std::io;
+    use std::mem::MaybeUninit;
+    use std::os::fd::RawFd;
+
+    use libc::c_int;
+
+    use crate::raw;
+
+    pub(super) fn flags(fd: RawFd) -> io::Result<c_int> {
+        // SAFETY: a call with plain integers.
+        raw::check(unsafe { raw::syscall!(libc::SYS_fcntl, fd, libc::F_GETFL) }).map(|flags| flags as c_int)
+    }
+
+    pub(super) fn set_flags(fd: RawFd, flags: c_int) -> io::Result<()> {
+        // SAFETY: a call with plain integers.
+        raw::check(unsafe { raw::syscall!(libc::SYS_fcntl, fd, libc::F_SETFL, flags) }).map(drop)
+    }
+
+    pub(super) fn status(fd: RawFd) -> io::Result<libc::stat> {
+        let mut status = MaybeUninit::<libc::stat>::uninit();
+        // SAFETY: there is room for the answer.
+        raw::check(unsafe { raw::syscall!(libc::SYS_fstat, fd, status.as_mut_ptr()) })?;
+        // SAFETY: the call has filled it.
+        Ok(unsafe { status.assume_init() })
+    }
+
+    fn get<T>(fd: RawFd, name: c_int, value: &mut T) -> io::Result<()> {
+        let mut len = size_of::<T>() as libc::socklen_t;
+        // SAFETY: there is room for as many bytes as it is told.
+        let result = unsafe {
+            raw::syscall!(libc::SYS_getsockopt, fd, libc::SOL_SOCKET, name, std::ptr::from_mut(value), &raw mut len)
+        };
+        raw::check(result).map(drop)
+    }
+
+    /// A socket's option that is a number.
+    pub(super) fn option(fd: RawFd, name: c_int) -> Result<c_int, ()> {
+        let mut value = 0;
+        get(fd, name, &mut value).map_err(drop)?;
+        Ok(value)
+    }
+
+    /// A socket's time-out in nanoseconds, 0 if it has none.
+    pub(super) fn timeout(fd: RawFd, name: c_int) -> u64 {
+        let mut value = libc::timeval { tv_sec: 0, tv_usec: 0 };
+        match get(fd, name, &mut value) {
+            Ok(()) => (value.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(value.tv_usec as u64 * 1000),
+            Err(_) => 0,
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! How a call on a descriptor waits: the loop of `hub::Io` around a real call that does not.
+//!
+//! A descriptor stays blocking for the kernel, since that flag belongs to the file, which other processes may share. Sockets are told by `MSG_DONTWAIT`, pipes by
+//! `RWF_NOWAIT`; terminals and the rest are asked by `poll` first; and what knows no such thing (`accept`, `connect`, `sendfile`) is called with the descriptor made
+//! non-blocking for the few microseconds of the call.
+//!
+//! A call on a descriptor of which nothing is known is tried first: one that need not wait costs no system call more. Only if it would have to wait, the kernel is
+//! asked for the facts (see `fds`); if the user has made the descriptor non-blocking, what the call said is the answer.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use greenlet_hub::patching;
+
+use crate::fds::{self, Descriptor, Direction, Facts};
+use crate::raw;
+use crate::wait;
+
+/// A wait that has lasted so long looks whether the descriptor is still of the file that was registered.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a real call that does not wait said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tried {
+    /// The call is over: what it returned, a negated error number included.
+    Done(isize),
+    /// It would have to wait.
+    WouldBlock,
+}
+
+impl Tried {
+    /// What a call returned that was told not to wait.
+    #[inline(always)]
+    pub(crate) fn of(result: isize) -> Tried {
+        if result == -(libc::EAGAIN as isize) { Tried::WouldBlock } else { Tried::Done(result) }
+    }
+}
+
+/// One call, which waits as greenlets do.
+pub(crate) struct Transfer {
+    pub(crate) fd: RawFd,
+    pub(crate) direction: Direction,
+    /// So many bytes there is room for; 0 if a short count says nothing.
+    pub(crate) len: usize,
+}
+
+/// What happened in a transfer.
+pub(crate) enum Ended {
+    /// What the call returned, a negated error number included.
+    With(isize),
+    /// The descriptor is one whose calls are to be made as they are.
+    Plain,
+}
+
+impl Transfer {
+    /// Calls `attempt`, which does not wait, until it says something; waits in between. `facts`: what is known already.
+    #[inline]
+    pub(crate) fn run(&self, entry: &'static Descriptor, mut attempt: impl FnMut(Facts) -> Tried) -> io::Result<Ended> {
+        let mut rechecks = true;
+        loop {
+            let generation = entry.generation();
+            let facts = entry.facts()?;
+            if facts.is_plain() {
+                return Ok(Ended::Plain);
+            }
+            let timeout = entry.timeout(self.direction);
+            // A wait without an end, or a long one, is interrupted once.
+            let recheck = rechecks && timeout.is_none_or(|timeout| timeout > LOOK_AGAIN);
+            let bounded = if recheck { Some(LOOK_AGAIN) } else { timeout };
+            let mut ended = None;
+            let op = |_: &fds::Number| {
+                if entry.generation() != generation {
+                    return Err(raw::error(libc::EBADF));
+                }
+                match attempt(facts) {
+                    Tried::Done(result) => {
+                        ended = Some(result);
+                        Ok(usize::try_from(result).unwrap_or(0))
+                    }
+                    Tried::WouldBlock => Err(raw::error(libc::EAGAIN)),
+                }
+            };
+            let result = match self.direction {
+                Direction::Read => entry.io().read_some_with(self.len, bounded, op),
+                Direction::Write => entry.io().write_some_with(self.len, bounded, op),
+            };
+            match (ended, result) {
+                (Some(result), _) => return Ok(Ended::With(result)),
+                (None, Err(err)) if err.kind() == io::ErrorKind::WouldBlock && recheck => {
+                    rechecks = false;
+                    entry.look_again();
+                }
+                (None, Err(err)) => return Err(err),
+                (None, Ok(_)) => unreachable!("an attempt that succeeds says so"),
+            }
+        }
+    }
+}
+
+/// A call that reads or writes once: `call` makes it, true: it is not to wait; false: as it is.
+#[inline(always)]
+pub(crate) fn once(fd: RawFd, direction: Direction, len: usize, mut call: impl FnMut(bool) -> isize) -> isize {
+    let Some(entry) = fds::entry(fd) else { return raw::give(call(false)) };
+    let ended = wait::interruptible(|| {
+        if entry.known().is_none() {
+            // Most calls end here, on a descriptor of which nobody ever has to know anything.
+            patching::spend_budget();
+            match Tried::of(call(true)) {
+                Tried::Done(result) => return Ok(Ended::With(result)),
+                Tried::WouldBlock => {}
+            }
+        }
+        Transfer { fd, direction, len }.run(entry, |_| Tried::of(call(true)))
+    });
+    match ended {
+        Ok(Ended::With(result)) => raw::give(result),
+        Ok(Ended::Plain) => raw::give(call(false)),
+        Err(err) => raw::give_result(Err(err)),
+    }
+}
+
+/// A call that writes all of `len` bytes to a stream that blocks, as the kernel does: `call` makes it from an offset on, true: it is not to wait.
+#[inline(always)]
+pub(crate) fn all(fd: RawFd, direction: Direction, len: usize, mut call: impl FnMut(usize, bool) -> isize) -> isize {
+    let Some(entry) = fds::entry(fd) else { return raw::give(call(0, false)) };
+    let mut moved = 0;
+    let ended = wait::interruptible(|| {
+        if entry.known().is_none() {
+            patching::spend_budget();
+            match Tried::of(call(0, true)) {
+                Tried::Done(result) if result <= 0 || result as usize == len => return Ok(Ended::With(result)),
+                Tried::Done(result) => {
+                    // Whether the rest is to be waited for, the facts say.
+                    moved = result as usize;
+                    let facts = entry.facts()?;
+                    if facts.is_plain() || !facts.is_stream() && !facts.is_pipe() {
+                        return Ok(Ended::With(result));
+                    }
+                }
+                Tried::WouldBlock => {}
+            }
+        }
+        loop {
+            let rest = Transfer { fd, direction, len: len - moved };
+            let mut is_stream = false;
+            let ended = rest.run(entry, |facts| {
+                is_stream = facts.is_stream() || facts.is_pipe();
+                Tried::of(call(moved, true))
+            })?;
+            match ended {
+                Ended::With(result) if result > 0 => {
+                    moved += result as usize;
+                    if moved == len || !is_stream {
+                        return Ok(Ended::With(moved as isize));
+                    }
+                }
+                ended => return Ok(ended),
+            }
+        }
+    });
+    match ended {
+        // What has gone cannot be taken back: the error comes with the next call.
+        Ok(Ended::With(result)) if result <= 0 && moved > 0 => moved as isize,
+        Ok(Ended::With(result)) => raw::give(result),
+        Ok(Ended::Plain) if moved == 0 => raw::give(call(0, false)),
+        Err(err) if moved == 0 => raw::give_result(Err(err)),
+        Ok(Ended::Plain) | Err(_) => moved as isize,
+    }
+}
+
+/// A plain call on a thread that does not wait as greenlets do. Should it say "would block" on a descriptor that blocks, another thread has made it non-blocking for the
+/// length of a call of its own: it is made again.
+#[inline(always)]
+pub(crate) fn plain(fd: RawFd, mut call: impl FnMut() -> isize) -> isize {
+    loop {
+        let result = call();
+        if result != -(libc::EAGAIN as isize) || !was_toggled(fd) {
+            return raw::give(result);
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn was_toggled(fd: RawFd) -> bool {
+    fds::known_entry(fd).is_some_and(|entry| entry.may_be_toggled() && entry.with_own_flags(|| fds::is_blocking(fd)))
+}
