@@ -190,6 +190,9 @@ pub use greenlet_hub::{
     wait_readable, wait_readable_timeout, wait_writable, wait_writable_timeout, yield_now,
 };
 
+#[cfg(feature = "patch")]
+pub use greenlet_patch::{Patch, PatchError, Patched, is_patched, patch_all};
+
 pub use greenlet_sync::{actor, as_completed, as_completed_timeout, generator, select};
 
 /// Where those who come from elsewhere find what they know, by the names that it has there.
