@@ -236,7 +236,11 @@ impl<T: AsFd> Io<T> {
         loop {
             let slot = self.registrations.find(hub);
             if slot.is_none_or(|slot| slot.is_ready(hub, direction)) {
-                match op(&self.io) {
+                // It is not to wait; so where libc's calls are patched, it makes the plain ones.
+                let inside = hub.mark_inside();
+                let result = op(&self.io);
+                drop(inside);
+                match result {
                     Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
                         if let Some(slot) = slot {
                             slot.clear(hub, direction);

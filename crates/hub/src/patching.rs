@@ -87,6 +87,14 @@ where
     resolve::apply(f)
 }
 
+/// Whether this thread has a hub and what runs is marked as its own code, or as good as that: it must not touch what the hub may be in the middle of changing.
+///
+/// Also in a forked child until its first native wait.
+#[inline]
+pub fn is_inside() -> bool {
+    Hub::try_here().is_some_and(|hub| hub.inside.get() != 0)
+}
+
 /// Counts a call that need not wait; after many of them without a switch, yields, as the native I/O calls do. Does nothing on a thread without a hub.
 ///
 /// # Panics

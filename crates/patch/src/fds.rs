@@ -21,7 +21,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use greenlet_hub::{Io, Kind, ShortLock};
+use greenlet_hub::{Io, Kind, ShortLock, patching};
 
 const CHUNK: usize = 64;
 /// The kernel's own limit is 2^30 by default settings that nobody has (`fs.nr_open` is 2^20); beyond it a call is the plain one.
@@ -45,6 +45,8 @@ const FILE: u32 = 32;
 const PIPE: u32 = 64;
 /// A duplicate may change what is known.
 const SHARED: u32 = 128;
+/// It was closed where nothing could be done about its registrations: whoever comes next does it.
+const STALE: u32 = 256;
 
 /// The descriptors that have had one number.
 #[derive(Debug)]
@@ -194,6 +196,11 @@ impl Descriptor {
     fn end(&self) {
         // In this order: who waits finds that it was for another descriptor.
         self.generation.fetch_add(1, Ordering::AcqRel);
+        if patching::is_inside() {
+            // A signal's handler, for which this is no time to touch the hub's registrations; a forked child, to which they do not belong.
+            self.facts.store(STALE, Ordering::Release);
+            return;
+        }
         self.facts.store(0, Ordering::Release);
         self.io.let_go();
     }
@@ -240,7 +247,11 @@ impl Descriptor {
     #[cold]
     #[inline(never)]
     fn learn(&self) -> io::Result<Facts> {
-        let before = self.facts.load(Ordering::Acquire);
+        let mut before = self.facts.load(Ordering::Acquire);
+        if before & STALE != 0 {
+            before &= SHARED;
+            self.io.let_go();
+        }
         if before & (KNOWN | SHARED) == KNOWN | SHARED {
             return self.learn_what_changes(before);
         }
