@@ -124,8 +124,8 @@ unsafe fn write_other(fd: RawFd, entry: &'static Descriptor, parts: &[iovec]) ->
     });
     match ended {
         Ok(Ended::With(result)) if result > 0 || moved == 0 => raw::give(result),
-        // SAFETY: as above.
         Ok(Ended::Plain) if moved == 0 => {
+            // SAFETY: as above.
             raw::give(unsafe { raw::syscall!(libc::SYS_writev, fd, parts.as_ptr(), parts.len()) })
         }
         Err(err) if moved == 0 => raw::give_result(Err(err)),
