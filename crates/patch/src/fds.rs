@@ -11,9 +11,10 @@
 //! (`SO_RCVTIMEO`, `SO_SNDTIMEO`). They are asked once, when a greenlet first has to wait, and thrown away when a call that changes them passes by
 //! (`fcntl`, `ioctl`, `setsockopt`). Those of a descriptor that was duplicated may be changed through the other one: they are asked before each wait.
 //!
-//! **What is not seen.** A descriptor may be closed past the shells (by a raw system call, by `fclose`), and its number be that of another one that was not seen either. Then
+//! **What is not seen.** A descriptor may be closed past the shells (by a system call made by hand), and its number be that of another one that was not seen either. Then
 //! the entry's registration is that of a file which is gone, and no event would ever come. So a wait that has lasted a second looks whether the file
-//! is still the one that was registered, by its device and inode. A descriptor that was made by a call that passes by here has no past.
+//! is still the one that was registered, by its device and inode: but for descriptors that a shell has seen being made, for which such a timer would
+//! be a tenth of an echo's price.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
@@ -45,6 +46,8 @@ const FILE: u32 = 32;
 const PIPE: u32 = 64;
 /// A duplicate may change what is known.
 const SHARED: u32 = 128;
+/// It was made by a call that has passed by here.
+const BORN: u32 = 512;
 /// It was closed where nothing could be done about its registrations: whoever comes next does it.
 const STALE: u32 = 256;
 
@@ -97,6 +100,12 @@ impl Facts {
         self.0 & STREAM != 0
     }
 
+    /// Whether nothing can have replaced it unseen, as far as anybody knows.
+    #[inline]
+    pub(crate) fn was_born_here(self) -> bool {
+        self.0 & BORN != 0
+    }
+
     pub(crate) fn is_pipe(self) -> bool {
         self.0 & PIPE != 0
     }
@@ -137,7 +146,7 @@ fn make_chunk(index: usize) -> *mut Descriptor {
     }
 }
 
-/// Notes that a descriptor of that number is about to be closed, or has just been made: what was known is past, and those who wait are told.
+/// Notes that a descriptor of that number is about to be closed: what was known is past, and those who wait are told.
 #[inline]
 pub(crate) fn forget(fd: RawFd) {
     if let Some(entry) = known_entry(fd)
@@ -147,9 +156,31 @@ pub(crate) fn forget(fd: RawFd) {
     }
 }
 
+/// Notes that a descriptor has just been made.
+#[inline]
+pub(crate) fn born(fd: RawFd) {
+    if let Some(entry) = entry(fd) {
+        if entry.facts.load(Ordering::Acquire) != 0 {
+            entry.end();
+        }
+        entry.facts.fetch_or(BORN, Ordering::AcqRel);
+    }
+}
+
+/// Notes that all descriptors from one number to another are about to be closed.
+pub(crate) fn forget_range(first: RawFd, last: RawFd) {
+    let most = (CHUNKS * CHUNK - 1) as RawFd;
+    for fd in first.max(0)..=last.min(most) {
+        if ENTRIES[fd as usize / CHUNK].load(Ordering::Acquire).is_null() {
+            continue;
+        }
+        forget(fd);
+    }
+}
+
 /// Notes that both are descriptors of one file: what is known of it may be changed through either.
 pub(crate) fn duplicated(old: RawFd, new: RawFd) {
-    forget(new);
+    born(new);
     for fd in [old, new] {
         if let Some(entry) = entry(fd) {
             entry.facts.fetch_or(SHARED, Ordering::AcqRel);
@@ -249,14 +280,14 @@ impl Descriptor {
     fn learn(&self) -> io::Result<Facts> {
         let mut before = self.facts.load(Ordering::Acquire);
         if before & STALE != 0 {
-            before &= SHARED;
+            before &= SHARED | BORN;
             self.io.let_go();
         }
         if before & (KNOWN | SHARED) == KNOWN | SHARED {
             return self.learn_what_changes(before);
         }
         let status = sys::status(self.number)?;
-        let mut facts = KNOWN | (before & SHARED);
+        let mut facts = KNOWN | (before & (SHARED | BORN));
         let flags = self.with_own_flags(|| sys::flags(self.number))?;
         if flags & libc::O_NONBLOCK != 0 {
             facts |= NONBLOCKING;
@@ -284,7 +315,7 @@ impl Descriptor {
             libc::S_IFIFO => facts |= PIPE,
             _ => {}
         }
-        if before & !SHARED == 0 {
+        if before & !(SHARED | BORN) == 0 {
             // The first of its number since it was last closed: nobody waits.
             self.io.set_kind(kind);
             self.file[0].store(status.st_dev, Ordering::Relaxed);

@@ -301,6 +301,47 @@ unsafe extern "C" fn close(fd: c_int) -> c_int {
     raw::give(unsafe { raw::syscall!(libc::SYS_close, fd) }) as c_int
 }
 
+mod real {
+    use libc::c_int;
+
+    crate::real::real! {
+        /// Closes a stream of C's, and its descriptor by glibc's own call.
+        fn fclose(stream: *mut libc::FILE) -> c_int;
+        /// Closes all descriptors from one number on.
+        fn closefrom(first: c_int) -> ();
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fclose(stream: *mut libc::FILE) -> c_int {
+    if gate::is_watched(Call::fclose) {
+        // SAFETY: the caller's promise.
+        fds::forget(unsafe { libc::fileno(stream) });
+    }
+    // SAFETY: as above.
+    unsafe { real::fclose(stream) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn close_range(first: libc::c_uint, last: libc::c_uint, flags: c_int) -> c_int {
+    const CLOEXEC: c_int = libc::CLOSE_RANGE_CLOEXEC as c_int;
+    if gate::is_watched(Call::close_range) && flags & CLOEXEC == 0 {
+        fds::forget_range(first.try_into().unwrap_or(RawFd::MAX), last.try_into().unwrap_or(RawFd::MAX));
+    }
+    // SAFETY: the caller's promise.
+    raw::give(unsafe { raw::syscall!(libc::SYS_close_range, first, last, flags) }) as c_int
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn closefrom(first: c_int) {
+    let first = first.max(0);
+    if gate::is_watched(Call::closefrom) {
+        fds::forget_range(first, RawFd::MAX);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { real::closefrom(first) };
+}
+
 /// Notes a duplicate that has just been made.
 fn duplicated(old: RawFd, new: isize) -> c_int {
     let new = raw::give(new) as c_int;

@@ -123,7 +123,7 @@ macro_rules! calls {
 }
 
 calls! {
-    Sockets: read write readv writev recv recvfrom recvmsg send sendto sendmsg accept accept4 connect shutdown close
+    Sockets: read write readv writev recv recvfrom recvmsg send sendto sendmsg accept accept4 connect shutdown close fclose close_range closefrom
         dup dup2 dup3 socket socketpair fcntl ioctl setsockopt getsockopt sendfile splice;
     Waiting: poll ppoll select pselect epoll_wait epoll_pwait epoll_pwait2 nanosleep clock_nanosleep usleep sleep pause
         sched_yield sigaction signal;

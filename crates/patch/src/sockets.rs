@@ -277,7 +277,7 @@ unsafe fn accept_one(fd: RawFd, addr: *mut sockaddr, addr_len: *mut socklen_t, f
 /// A descriptor that has just been made: nothing is known of it.
 fn made(fd: c_int) -> c_int {
     if fd >= 0 {
-        fds::forget(fd);
+        fds::born(fd);
     }
     fd
 }

@@ -66,7 +66,7 @@ impl Transfer {
             }
             let timeout = entry.timeout(self.direction);
             // A wait without an end, or a long one, is interrupted once.
-            let recheck = rechecks && timeout.is_none_or(|timeout| timeout > LOOK_AGAIN);
+            let recheck = rechecks && !facts.was_born_here() && timeout.is_none_or(|timeout| timeout > LOOK_AGAIN);
             let bounded = if recheck { Some(LOOK_AGAIN) } else { timeout };
             let mut ended = None;
             let op = |_: &fds::Number| {
