@@ -126,7 +126,8 @@ calls! {
     Sockets: read write readv writev recv recvfrom recvmsg send sendto sendmsg accept accept4 connect shutdown close fclose close_range closefrom
         dup dup2 dup3 socket socketpair fcntl ioctl setsockopt getsockopt sendfile splice;
     Waiting: poll ppoll select pselect epoll_wait epoll_pwait epoll_pwait2 nanosleep clock_nanosleep usleep sleep pause
-        sched_yield sigaction signal;
+        sched_yield sigaction signal bsd_signal ssignal sysv_signal __sysv_signal sigset __poll_chk __ppoll_chk
+        __cxa_thread_atexit_impl;
     Names: getaddrinfo getnameinfo gethostbyname gethostbyname2 gethostbyaddr gethostbyname_r gethostbyname2_r gethostbyaddr_r;
     Locks: syscall pthread_mutex_lock pthread_mutex_trylock pthread_mutex_timedlock pthread_mutex_clocklock pthread_mutex_unlock
         pthread_cond_wait pthread_cond_timedwait pthread_cond_clockwait pthread_cond_signal pthread_cond_broadcast

@@ -67,6 +67,16 @@ mod vectors;
 mod files;
 mod sockets;
 
+mod mask;
+mod owned;
+mod readiness;
+
+mod epoll;
+mod poll;
+mod select;
+mod signal;
+mod sleep;
+
 use std::error::Error;
 use std::fmt;
 
@@ -175,6 +185,7 @@ impl Patch {
     /// If they do not, or the platform is not one of those that this crate knows.
     pub fn apply(&self) -> Result<Patched, PatchError> {
         let notes = probe::run(self.groups)?;
+        signal::wrap_installed();
         gate::open(self.groups);
         Ok(Patched { groups: gate::groups(), notes })
     }
