@@ -64,6 +64,11 @@ impl Drop for Inside {
     }
 }
 
+/// Whether what runs is a thread's own stack, and no other greenlet: also where the thread has no hub.
+pub fn is_main_greenlet() -> bool {
+    Hub::try_here().is_none_or(|hub| hub.current() == hub.main().hub_ref())
+}
+
 /// Calls `f`, which looks up a name by blocking, on a thread of the resolver's pool, and waits for what it returns.
 ///
 /// # Panics

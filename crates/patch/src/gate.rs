@@ -14,14 +14,17 @@ pub(crate) enum Group {
     Waiting = 2,
     /// Looking names up.
     Names = 4,
-    /// `futex` and what a C library locks with.
+    /// `futex`, with which std's locks are made; `pthread_join`.
     Locks = 8,
+    /// What a C library locks with. For themselves, since there are allocators that do.
+    PthreadLocks = 32,
     /// Waiting for child processes.
     Processes = 16,
 }
 
 impl Group {
-    pub(crate) const ALL: &[Group] = &[Group::Sockets, Group::Waiting, Group::Names, Group::Locks, Group::Processes];
+    pub(crate) const ALL: &[Group] =
+        &[Group::Sockets, Group::Waiting, Group::Names, Group::Locks, Group::PthreadLocks, Group::Processes];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -29,6 +32,7 @@ impl Group {
             Group::Waiting => "waiting",
             Group::Names => "names",
             Group::Locks => "locks",
+            Group::PthreadLocks => "C's locks",
             Group::Processes => "processes",
         }
     }
@@ -129,11 +133,12 @@ calls! {
         sched_yield sigaction signal bsd_signal ssignal sysv_signal __sysv_signal sigset __poll_chk __ppoll_chk
         __cxa_thread_atexit_impl;
     Names: getaddrinfo getnameinfo gethostbyname gethostbyname2 gethostbyaddr gethostbyname_r gethostbyname2_r gethostbyaddr_r;
-    Locks: syscall pthread_mutex_lock pthread_mutex_trylock pthread_mutex_timedlock pthread_mutex_clocklock pthread_mutex_unlock
+    Locks: syscall pthread_join;
+    PthreadLocks: pthread_mutex_lock pthread_mutex_trylock pthread_mutex_timedlock pthread_mutex_clocklock pthread_mutex_unlock
         pthread_cond_wait pthread_cond_timedwait pthread_cond_clockwait pthread_cond_signal pthread_cond_broadcast
         pthread_rwlock_rdlock pthread_rwlock_tryrdlock pthread_rwlock_timedrdlock pthread_rwlock_clockrdlock
         pthread_rwlock_wrlock pthread_rwlock_trywrlock pthread_rwlock_timedwrlock pthread_rwlock_clockwrlock pthread_rwlock_unlock
-        pthread_once pthread_barrier_wait sem_wait sem_trywait sem_timedwait sem_clockwait sem_post pthread_join;
+        pthread_once pthread_barrier_wait sem_wait sem_trywait sem_timedwait sem_clockwait sem_post;
     Processes: waitpid wait4 waitid wait;
 }
 

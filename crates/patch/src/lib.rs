@@ -77,6 +77,21 @@ mod select;
 mod signal;
 mod sleep;
 
+mod clock;
+mod futex;
+mod parker;
+mod table;
+
+mod allocator;
+mod barrier;
+mod cond;
+mod join;
+mod layout;
+mod mutex;
+mod once;
+mod rwlock;
+mod semaphore;
+
 use std::error::Error;
 use std::fmt;
 
@@ -168,7 +183,7 @@ impl Patch {
 
     /// Whether to patch locks: those of std, by the system call that they stand on, and those of C libraries.
     pub fn locks(self, wanted: bool) -> Patch {
-        self.with(&[Group::Locks], wanted)
+        self.with(&[Group::Locks, Group::PthreadLocks], wanted)
     }
 
     /// Whether to patch waiting for child processes.
@@ -184,9 +199,10 @@ impl Patch {
     ///
     /// If they do not, or the platform is not one of those that this crate knows.
     pub fn apply(&self) -> Result<Patched, PatchError> {
-        let notes = probe::run(self.groups)?;
+        let mut notes = probe::run(self.groups)?;
+        let groups = layout::prepare(self.groups, &mut notes);
         signal::wrap_installed();
-        gate::open(self.groups);
+        gate::open(groups);
         Ok(Patched { groups: gate::groups(), notes })
     }
 }

@@ -36,7 +36,10 @@ impl Real {
 
 /// Declares a function of the C library that is called past our shell: `real! { fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int; }`.
 macro_rules! real {
-    ($($(#[$attribute:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) -> $result:ty;)*) => {
+    ($(#[$($attribute:tt)*])* fn $($rest:tt)*) => {
+        $crate::real::real!(@"C" $(#[$($attribute)*])* fn $($rest)*);
+    };
+    (@$abi:literal $($(#[$attribute:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) -> $result:ty;)*) => {
         $(
             $(#[$attribute])*
             ///
@@ -50,7 +53,7 @@ macro_rules! real {
                         Ok(name) => name,
                         Err(_) => panic!("a name has no NUL byte"),
                     });
-                type Function = unsafe extern "C" fn($($type),*) -> $result;
+                type Function = unsafe extern $abi fn($($type),*) -> $result;
                 // SAFETY: the C library's function of that name has this type.
                 let function = unsafe { ::std::mem::transmute::<*mut ::std::ffi::c_void, Function>(REAL.get()) };
                 // SAFETY: the caller's promise.
@@ -60,3 +63,11 @@ macro_rules! real {
     };
 }
 pub(crate) use real;
+
+/// The same for one that unwinds if what it calls does.
+macro_rules! real_unwinding {
+    ($($(#[$attribute:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) -> $result:ty;)*) => {
+        $crate::real::real!(@"C-unwind" $($(#[$attribute])* fn $name($($arg: $type),*) -> $result;)*);
+    };
+}
+pub(crate) use real_unwinding;

@@ -1,5 +1,6 @@
 //! Tests of the shells, from where users stand: std's own types, under the patch.
 
+mod locks;
 mod poll;
 mod sleep;
 mod sockets;
