@@ -160,7 +160,7 @@ pub(crate) fn find_thread_id() -> Option<()> {
     let block = ptr::with_exposed_provenance::<c_int>(unsafe { libc::pthread_self() } as usize);
     let numbers = REACH / size_of::<c_int>();
     // SAFETY: the control block is larger than that.
-    let mut offsets = (0..numbers).filter(|index| unsafe { block.add(*index).read_volatile() } == me);
+    let mut offsets = (0..numbers).filter(|index| unsafe { block.wrapping_add(*index).read_volatile() } == me);
     let index = offsets.next()?;
     THREAD_ID.store((index * size_of::<c_int>()) as u32, Ordering::Relaxed);
     so(offsets.next().is_none())

@@ -96,8 +96,10 @@ impl<'a> Mutex<'a> {
 
     /// Whether the C library takes what runs for the owner.
     fn is_this_threads(self) -> bool {
+        // SAFETY: it has no preconditions.
+        let me = unsafe { libc::pthread_self() };
         // SAFETY: this thread lives, and the layout was found before anything was patched.
-        let me = unsafe { layout::thread_id(libc::pthread_self()) };
+        let me = unsafe { layout::thread_id(me) };
         self.inside.owner.load(Ordering::Relaxed) == me as u32
     }
 
@@ -201,7 +203,9 @@ fn number() -> u64 {
 /// That of `pthread_mutex_lock`.
 pub(crate) unsafe fn lock(mutex: *mut pthread_mutex_t) -> c_int {
     // SAFETY: the caller's promise.
-    unsafe { lock_until(mutex, || Some(Deadline::NEVER), || real::pthread_mutex_lock(mutex)) }
+    let real = || unsafe { real::pthread_mutex_lock(mutex) };
+    // SAFETY: the caller's promise.
+    unsafe { lock_until(mutex, || Some(Deadline::NEVER), real) }
 }
 
 /// Unlocks a mutex, whatever waits for it.

@@ -168,7 +168,7 @@ fn wait_as_greenlet(options: Options, check: impl FnOnce(&List) -> bool, then: i
     }
     drop(inside);
     match wait.until(options.deadline) {
-        Outcome::Notified => entry.is_out(),
+        Outcome::Notified => entry.was_woken(),
         // The claim of who may have taken the node out has failed: the wake-up is another's.
         Outcome::TimedOut => Ended::TimedOut,
         Outcome::Interrupted(interrupted) => {
@@ -192,7 +192,7 @@ fn wait_as_thread(options: Options, check: impl FnOnce(&List) -> bool, then: imp
             return if entry.remove() { Ended::TimedOut } else { Ended::Woken };
         }
     }
-    entry.is_out()
+    entry.was_woken()
 }
 
 /// Sleeps natively while the word is 0; false once the deadline has come. May return for no reason.
@@ -681,7 +681,7 @@ impl<'a> Entry<'a> {
     }
 
     /// It was woken: so it is out, which was done before.
-    fn is_out(self) -> Ended {
+    fn was_woken(self) -> Ended {
         std::mem::forget(self);
         Ended::Woken
     }
