@@ -89,7 +89,7 @@ unsafe fn try_parts(fd: RawFd, direction: Direction, facts: Facts, parts: &[iove
 /// That of `readv`.
 #[cold]
 unsafe fn read_other(fd: RawFd, entry: &'static Descriptor, parts: &[iovec]) -> isize {
-    let reading = Transfer { fd, direction: Direction::Read, len: 0 };
+    let reading = Transfer { direction: Direction::Read, len: 0 };
     // SAFETY: the caller's promise.
     let attempt = |facts| unsafe { try_parts(fd, Direction::Read, facts, parts) };
     match wait::interruptible(|| reading.run(entry, attempt)) {
@@ -111,7 +111,7 @@ unsafe fn write_other(fd: RawFd, entry: &'static Descriptor, parts: &[iovec]) ->
     let mut moved = 0;
     let ended = wait::interruptible(|| {
         loop {
-            let writing = Transfer { fd, direction: Direction::Write, len: 0 };
+            let writing = Transfer { direction: Direction::Write, len: 0 };
             let rest = vectors::Rest::new(parts, moved);
             // SAFETY: the caller's promise.
             let attempt = |facts| unsafe { try_parts(fd, Direction::Write, facts, rest.as_slice()) };
@@ -225,7 +225,7 @@ unsafe extern "C" fn sendfile(out: c_int, input: c_int, offset: *mut off_t, coun
         return raw::give(call());
     }
     let Some(entry) = fds::entry(out) else { return raw::give(call()) };
-    let sending = Transfer { fd: out, direction: Direction::Write, len: 0 };
+    let sending = Transfer { direction: Direction::Write, len: 0 };
     let ended = wait::interruptible(|| {
         // A part is an answer, too: whoever wants all of it asks again, as `sendfile`'s manual says.
         sending.run(entry, |_| match entry.nonblocking(call) {
@@ -280,7 +280,7 @@ unsafe extern "C" fn splice(
                         // Non-blocking by the user's wish.
                         return Ok(result);
                     }
-                    let waiting = Transfer { fd, direction, len: 0 };
+                    let waiting = Transfer { direction, len: 0 };
                     waiting.run(entry, |_| if is_ready(fd, direction) { Tried::Done(0) } else { Tried::WouldBlock })?;
                 }
             }

@@ -17,7 +17,11 @@ use crate::gate::{self, Call};
 
 /// Looks whether the shells of those groups are called; returns what there is to be said.
 pub(crate) fn run(groups: u32) -> Result<Vec<String>, PatchError> {
-    let is_asked = |call: &Call| groups & call.group() as u32 != 0 && call.group() == gate::Group::Sockets;
+    let is_asked = |call: &Call| {
+        groups & call.group() as u32 != 0
+            && !matches!(call.group(), gate::Group::Names | gate::Group::Processes)
+            && call.name() != "__cxa_thread_atexit_impl"
+    };
     let elsewhere: Vec<&str> =
         Call::ALL.iter().filter(|call| is_asked(call) && !is_ours(call.name())).map(|call| call.name()).collect();
     if !elsewhere.is_empty() {

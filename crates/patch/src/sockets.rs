@@ -253,7 +253,7 @@ unsafe fn accept_one(fd: RawFd, addr: *mut sockaddr, addr_len: *mut socklen_t, f
     // SAFETY: the caller's promise.
     let call = || unsafe { raw::syscall!(libc::SYS_accept4, fd, addr, addr_len, flags) };
     let Some(entry) = fds::entry(fd) else { return raw::give(call()) as c_int };
-    let accepting = Transfer { fd, direction: Direction::Read, len: 0 };
+    let accepting = Transfer { direction: Direction::Read, len: 0 };
     let ended = wait::interruptible(|| {
         accepting.run(entry, |_| {
             if !is_ready(fd, Direction::Read) {

@@ -39,7 +39,6 @@ impl Tried {
 
 /// One call, which waits as greenlets do.
 pub(crate) struct Transfer {
-    pub(crate) fd: RawFd,
     pub(crate) direction: Direction,
     /// So many bytes there is room for; 0 if a short count says nothing.
     pub(crate) len: usize,
@@ -111,7 +110,7 @@ pub(crate) fn once(fd: RawFd, direction: Direction, len: usize, mut call: impl F
                 Tried::WouldBlock => {}
             }
         }
-        Transfer { fd, direction, len }.run(entry, |_| Tried::of(call(true)))
+        Transfer { direction, len }.run(entry, |_| Tried::of(call(true)))
     });
     match ended {
         Ok(Ended::With(result)) => raw::give(result),
@@ -142,7 +141,7 @@ pub(crate) fn all(fd: RawFd, direction: Direction, len: usize, mut call: impl Fn
             }
         }
         loop {
-            let rest = Transfer { fd, direction, len: len - moved };
+            let rest = Transfer { direction, len: len - moved };
             let mut is_stream = false;
             let ended = rest.run(entry, |facts| {
                 is_stream = facts.is_stream() || facts.is_pipe();

@@ -3,9 +3,8 @@
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::time::Instant;
 
-use greenlet_hub::{Outcome, Reason, Wait, is_interrupt, is_kill, shield};
+use greenlet_hub::{is_interrupt, is_kill, shield};
 
 use crate::raw;
 
@@ -29,22 +28,6 @@ fn error_of(payload: Box<dyn Any + Send>) -> io::Error {
         // A deadlock, which the panic hook has reported; or a fault of ours. There is no way on from here: the shell aborts.
         resume_unwind(payload)
     }
-}
-
-/// Waits as a lock does, whose callers expect no failure: nothing interrupts it. False at the deadline.
-///
-/// A deadlock cannot be raised either: it is reported, and ends the process.
-pub(crate) fn uninterrupted(reason: Reason, deadline: Option<Instant>, register: impl FnOnce(&Wait)) -> bool {
-    shield(|| {
-        let wait = Wait::begin(reason);
-        register(&wait);
-        match wait.until(deadline) {
-            Outcome::Notified => true,
-            Outcome::TimedOut => false,
-            // In a shield that is a deadlock. The panic says who waits for what, and ends with the shell: it aborts.
-            Outcome::Interrupted(interrupted) => interrupted.raise(),
-        }
-    })
 }
 
 /// One trip through the run queue, in which nothing is raised.
