@@ -164,6 +164,23 @@
 //!
 //! A [`ThreadPool`] of one's own has a limit of its own.
 //!
+//! ## Libraries that block
+//!
+//! With the feature `patch`, `patch_all()` makes existing code cooperative that has never heard of greenlets: std's sockets, sleeps and locks, the crates on top of them (`redis`, `mysql`,
+//! `ureq`, …), and C libraries. It is gevent's `monkey.patch_all()`, done by the linker:
+//!
+//! ```
+//! # #[cfg(all(feature = "patch", target_os = "linux", target_env = "gnu"))] {
+//! greenlet::patch_all();
+//! let start = std::time::Instant::now();
+//! let napping = (0..50).map(|_| greenlet::spawn(|| std::thread::sleep(std::time::Duration::from_millis(20))));
+//! greenlet::joinall(napping);
+//! assert!(start.elapsed().as_millis() < 500); // not 50 × 20 ms
+//! # }
+//! ```
+//!
+//! What works, what does not, and why is in [docs/patch.md](https://docs.rs/greenlet/latest/greenlet/patching/).
+//!
 //! ## When nothing can go on
 //!
 //! A wait that nothing can end does not hang: when every hub of the process sleeps for good, and there is no other thread that could wake one,
@@ -173,7 +190,7 @@
 //!
 //! * Greenlets take turns by themselves: one that computes for long holds up the others of its thread. [`yield_now`] lets them run.
 //! * Calls that block the *thread*, such as `std::thread::sleep`, a contended `std::sync::Mutex` or std's sockets, hold up all of its greenlets;
-//!   [`offload`] has another thread make them.
+//!   [`offload`] has another thread make them. Or the feature `patch`, with one call in `main`, makes them wait as greenlets do: see below.
 //! * Greenlets share the thread's thread-locals; see [`no_switch`].
 //! * A greenlet's stack has 244 KiB, of which only what is touched takes memory; [`Builder::stack_size`] gives another.
 //! * Settings of the whole process, such as the number of hubs, are those of its environment (`GREENLET_HUBS` and others), or what the program installs: [`Config`].
@@ -204,6 +221,10 @@ pub mod coming_from {
     #[doc = include_str!("../docs/from-asyncio.md")]
     pub mod asyncio {}
 }
+
+#[cfg(all(any(doc, doctest), feature = "patch"))]
+#[doc = include_str!("../docs/patch.md")]
+pub mod patching {}
 
 #[doc(inline)]
 pub use greenlet_hub as hub;
