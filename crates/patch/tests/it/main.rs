@@ -1,5 +1,7 @@
 //! Tests of the shells, from where users stand: std's own types, under the patch.
 
+mod c_library;
+mod c_locks;
 mod locks;
 mod poll;
 mod sleep;
