@@ -72,6 +72,7 @@ mod owned;
 mod readiness;
 
 mod epoll;
+mod names;
 mod poll;
 mod select;
 mod signal;

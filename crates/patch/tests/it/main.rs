@@ -1,6 +1,7 @@
 //! Tests of the shells, from where users stand: std's own types, under the patch.
 
 mod locks;
+mod names;
 mod poll;
 mod sleep;
 mod sockets;
