@@ -74,6 +74,7 @@ mod readiness;
 mod epoll;
 mod names;
 mod poll;
+mod process;
 mod select;
 mod signal;
 mod sleep;

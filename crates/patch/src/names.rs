@@ -25,6 +25,7 @@ const NETDB_INTERNAL: c_int = -1;
 const LONGEST_HOST: usize = 1 << 20;
 const ALIGN: usize = 16;
 
+#[allow(clippy::too_many_arguments, reason = "as many as the C library's functions have")]
 mod past {
     use libc::{addrinfo, c_char, c_int, c_void, hostent, size_t, sockaddr, socklen_t};
 
@@ -411,16 +412,15 @@ impl Query {
                 let mut host = Box::new(Host::new(len, 0));
                 self.ask(&mut host);
                 if host.code != libc::ERANGE || len >= LONGEST_HOST {
-                    return Kept(Box::into_raw(host));
+                    let told = (host.is_found, host.error, host.errno);
+                    return (told, Kept(Box::into_raw(host)));
                 }
                 len *= 2;
             }
         });
         let failed = match answer {
-            Ok(kept) => {
+            Ok(((is_found, error, errno), kept)) => {
                 let host = kept.0;
-                // SAFETY: `kept` owns it.
-                let (is_found, error, errno) = unsafe { ((*host).is_found, (*host).error, (*host).errno) };
                 if is_found {
                     // A greenlet at its very end has no values of its own any more; then the answer is nobody's.
                     let mut kept = Some(kept);
@@ -542,7 +542,9 @@ impl Moved {
         }
         for index in 0.. {
             // SAFETY: the caller's promise: it has not come to the end.
-            let place = unsafe { &mut *list.add(index) };
+            let place = unsafe { list.add(index) };
+            // SAFETY: as above; the caller's buffer is nobody else's.
+            let place = unsafe { &mut *place };
             if place.is_null() {
                 return;
             }

@@ -3,6 +3,7 @@
 mod locks;
 mod names;
 mod poll;
+mod process;
 mod sleep;
 mod sockets;
 mod support;
