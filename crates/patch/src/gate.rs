@@ -139,7 +139,7 @@ calls! {
         pthread_rwlock_rdlock pthread_rwlock_tryrdlock pthread_rwlock_timedrdlock pthread_rwlock_clockrdlock
         pthread_rwlock_wrlock pthread_rwlock_trywrlock pthread_rwlock_timedwrlock pthread_rwlock_clockwrlock pthread_rwlock_unlock
         pthread_once pthread_barrier_wait sem_wait sem_trywait sem_timedwait sem_clockwait sem_post;
-    Processes: waitpid wait4 waitid wait;
+    Processes: waitpid wait3 wait4 waitid wait;
 }
 
 impl Call {

@@ -72,7 +72,9 @@ mod owned;
 mod readiness;
 
 mod epoll;
+mod names;
 mod poll;
+mod process;
 mod select;
 mod signal;
 mod sleep;

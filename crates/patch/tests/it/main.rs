@@ -3,7 +3,9 @@
 mod c_library;
 mod c_locks;
 mod locks;
+mod names;
 mod poll;
+mod process;
 mod sleep;
 mod sockets;
 mod support;
