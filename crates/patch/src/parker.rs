@@ -88,14 +88,14 @@ fn warn(what: What) -> Verdict {
         return Verdict::OfThread;
     }
     let greenlet = greenlet_hub::current();
-    let name = greenlet.name().unwrap_or("?");
+    let name = greenlet.name().map_or(String::new(), |name| format!(" '{name}'"));
     let (id, spawned_at) = (greenlet.id(), greenlet.spawned_at());
     let what = match what {
         What::Parker => "parks (thread::park, or what stands on it: std::sync::mpsc, crossbeam-channel, a block_on)",
         What::ThreadLocal => "waits in a thread-local (as parking_lot does)",
     };
     report::line(format_args!(
-        "greenlet {id} '{name}', spawned at {spawned_at}, {what}, by which all greenlets of its thread are one: the thread blocks, and none of \
+        "greenlet {id}{name}, spawned at {spawned_at}, {what}, by which all greenlets of its thread are one: the thread blocks, and none of \
          them runs meanwhile. Use std's or greenlet's own locks and queues, or do it on a thread of its own: greenlet::offload"
     ));
     Verdict::OfThread

@@ -52,7 +52,7 @@ use std::time::Instant;
 use greenlet_hub::patching::Inside;
 use greenlet_hub::{Claim, Outcome, Reason, Wait, Waiter, shield};
 
-use crate::raw;
+use crate::{raw, wait};
 
 /// So many buckets.
 const BUCKETS: usize = 1024;
@@ -174,7 +174,7 @@ fn wait_as_greenlet(options: Options, check: impl FnOnce(&List) -> bool, then: i
         Outcome::Interrupted(interrupted) => {
             // In a shield that is a deadlock. The panic says who waits for what, and ends with the shell: it aborts.
             drop(entry);
-            interrupted.raise()
+            wait::give_up(interrupted)
         }
     }
 }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use greenlet_hub::{is_interrupt, is_kill, shield};
+use greenlet_hub::{Interrupted, is_interrupt, is_kill, shield};
 
 use crate::raw;
 
@@ -28,6 +28,16 @@ fn error_of(payload: Box<dyn Any + Send>) -> io::Error {
         // A deadlock, which the panic hook has reported; or a fault of ours. There is no way on from here: the shell aborts.
         resume_unwind(payload)
     }
+}
+
+/// Ends the process: nothing can end this wait, and its caller expects no failure. The panic hook says who waits for what.
+#[cold]
+pub(crate) fn give_up(interrupted: Interrupted) -> ! {
+    // Caught, so that it is not told a second time that nothing unwinds out of here.
+    let _ = catch_unwind(AssertUnwindSafe(|| interrupted.raise()));
+    crate::report::fatal(format_args!(
+        "the wait is in a C function, out of which nothing can unwind: the process ends here"
+    ))
 }
 
 /// One trip through the run queue, in which nothing is raised.
