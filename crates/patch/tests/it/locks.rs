@@ -1,14 +1,16 @@
 //! std's locks, between greenlets, hubs and threads.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Condvar, LazyLock, Mutex, Once, OnceLock, RwLock};
+use std::sync::{Arc, Barrier, Condvar, LazyLock, Mutex, Once, OnceLock, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greenlet_hub::{HubPool, joinall, sleep, spawn, yield_now};
+use greenlet_hub::{HubPool, JoinError, joinall, sleep, spawn, timeout, yield_now};
 use greenlet_patch::patch_all;
+
+use crate::child::in_child;
 
 /// Long against what a test takes, even on a machine that is busy.
 const LONG: Duration = Duration::from_secs(60);
@@ -59,61 +61,47 @@ fn the_main_greenlet_waits_for_a_mutex_as_the_others_do() {
 }
 
 #[test]
-fn greenlets_of_two_hubs_and_threads_share_a_mutex_that_each_holds_over_a_wait() {
+fn greenlets_of_two_hubs_and_threads_share_a_mutex_and_a_condition_that_each_holds_over_a_wait() {
     patch_all();
     const GREENLETS: usize = 50;
     const THREADS: usize = 4;
-    const ROUNDS: usize = 100_000;
-    let shared = Arc::new((Mutex::new((0_usize, 0_usize)), Condvar::new()));
-    /// Adds one as long as there are some to add; the parity says whose turn it is, so that all wait on the condition as well.
-    fn work(shared: &(Mutex<(usize, usize)>, Condvar), wait: fn()) {
-        loop {
-            let mut state = shared.0.lock().unwrap();
-            while state.1 >= 8 && state.0 < ROUNDS {
-                state = shared.1.wait(state).unwrap();
-            }
-            if state.0 >= ROUNDS {
-                shared.1.notify_all();
-                return;
-            }
-            let before = state.0;
+    const ROUNDS: usize = 100_000_usize.div_ceil(GREENLETS + THREADS);
+    const PERMITS: usize = 5;
+
+    /// A semaphore, and how often it was taken.
+    struct Shared {
+        state: Mutex<(usize, usize)>,
+        released: Condvar,
+    }
+
+    fn work(shared: &Shared, wait: fn()) {
+        for _ in 0..ROUNDS {
+            let guard = shared.state.lock().unwrap();
+            let mut state = shared.released.wait_while(guard, |(permits, _)| *permits == 0).unwrap();
+            let before = *state;
             wait();
-            assert_eq!(state.0, before);
-            state.0 += 1;
-            state.1 += 1;
-            if state.1 >= 8 {
-                state.1 = 0;
-                shared.1.notify_all();
-            } else {
-                shared.1.notify_one();
-            }
+            assert_eq!(*state, before);
+            *state = (before.0 - 1, before.1 + 1);
+            drop(state);
+            wait();
+            shared.state.lock().unwrap().0 += 1;
+            shared.released.notify_one();
         }
     }
+
+    let shared = Arc::new(Shared { state: Mutex::new((PERMITS, 0)), released: Condvar::new() });
+    let worker = |wait: fn()| {
+        let shared = Arc::clone(&shared);
+        move || work(&shared, wait)
+    };
     let pool = HubPool::builder().hubs(1).build().unwrap();
-    let elsewhere: Vec<_> = (0..GREENLETS / 2)
-        .map(|_| {
-            let shared = Arc::clone(&shared);
-            pool.spawn(move || work(&shared, yield_now))
-        })
-        .collect();
-    let here: Vec<_> = (0..GREENLETS / 2)
-        .map(|_| {
-            let shared = Arc::clone(&shared);
-            spawn(move || work(&shared, yield_now))
-        })
-        .collect();
-    let threads: Vec<_> = (0..THREADS)
-        .map(|_| {
-            let shared = Arc::clone(&shared);
-            thread::spawn(move || work(&shared, thread::yield_now))
-        })
-        .collect();
-    joinall(here);
-    joinall(elsewhere);
-    for thread in threads {
-        thread.join().unwrap();
-    }
-    assert_eq!(shared.0.lock().unwrap().0, ROUNDS);
+    let threads = Vec::from_iter((0..THREADS).map(|_| thread::spawn(worker(thread::yield_now))));
+    let elsewhere = Vec::from_iter((0..GREENLETS / 2).map(|_| pool.spawn(worker(yield_now))));
+    let here = Vec::from_iter((0..GREENLETS / 2).map(|_| spawn(worker(yield_now))));
+    assert!(joinall(here).iter().all(Result::is_ok));
+    assert!(joinall(elsewhere).iter().all(Result::is_ok));
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_eq!(*shared.state.lock().unwrap(), (PERMITS, (GREENLETS + THREADS) * ROUNDS));
 }
 
 #[test]
@@ -243,4 +231,144 @@ fn a_barrier_gathers_greenlets_and_threads() {
         thread.join().unwrap();
     }
     assert_eq!(leaders.load(Ordering::Relaxed), 20);
+}
+
+#[test]
+fn a_kill_waits_until_the_lock_was_had_and_comes_at_the_next_native_wait() {
+    patch_all();
+    let mutex = Rc::new(Mutex::new(()));
+    let trace = Rc::new(RefCell::new(String::new()));
+    let guard = mutex.lock().unwrap();
+    let locker = spawn({
+        let (mutex, trace) = (Rc::clone(&mutex), Rc::clone(&trace));
+        move || {
+            let _guard = mutex.lock().unwrap();
+            trace.borrow_mut().push('l');
+            yield_now();
+            unreachable!("it was killed");
+        }
+    });
+    yield_now();
+    locker.greenlet().kill_nowait().unwrap();
+    for _ in 0..3 {
+        trace.borrow_mut().push('.');
+        yield_now();
+    }
+    assert!(!locker.greenlet().is_finished());
+    drop(guard);
+    assert!(matches!(locker.join(), Err(JoinError::Killed)));
+    assert_eq!(*trace.borrow(), "...l");
+    // Its unwind has unlocked it; a kill is a panic to std, which poisons.
+    assert!(mutex.is_poisoned());
+    assert!(mutex.try_lock().is_err());
+}
+
+#[test]
+fn a_killed_greenlet_waits_on_for_its_condition_and_its_timeout_too() {
+    patch_all();
+    let shared = Rc::new((Mutex::new(false), Condvar::new()));
+    let waiter = spawn({
+        let shared = Rc::clone(&shared);
+        move || {
+            let result = timeout(Duration::from_millis(1), || {
+                let guard = shared.0.lock().unwrap();
+                let guard = shared.1.wait_while(guard, |told| !*told).unwrap();
+                assert!(*guard);
+                drop(guard);
+                yield_now();
+            });
+            assert!(result.is_err());
+            *shared.0.lock().unwrap() = false;
+            sleep(LONG);
+        }
+    });
+    sleep(Duration::from_millis(20));
+    waiter.greenlet().kill_nowait().unwrap();
+    yield_now();
+    assert!(!waiter.greenlet().is_finished());
+    *shared.0.lock().unwrap() = true;
+    shared.1.notify_all();
+    assert!(matches!(waiter.join(), Err(JoinError::Killed)));
+    // The kill is the first that is raised: nothing after the `timeout` was run.
+    assert!(*shared.0.lock().unwrap());
+}
+
+#[test]
+fn a_lock_is_waited_for_in_the_middle_of_an_unwind() {
+    struct Locks(Arc<Mutex<usize>>);
+
+    impl Drop for Locks {
+        fn drop(&mut self) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        }
+    }
+
+    patch_all();
+    let mutex = Arc::new(Mutex::new(0));
+    let guard = mutex.lock().unwrap();
+    let killed = spawn({
+        let locks = Locks(Arc::clone(&mutex));
+        move || {
+            let _locks = locks;
+            sleep(LONG);
+        }
+    });
+    yield_now();
+    killed.greenlet().kill_nowait().unwrap();
+    yield_now();
+    // It waits in its unwind, and nobody else notices.
+    assert!(!killed.greenlet().is_finished() && !thread::panicking());
+    drop(guard);
+    assert!(matches!(killed.join(), Err(JoinError::Killed)));
+    assert_eq!(*mutex.lock().unwrap(), 1);
+}
+
+#[test]
+fn a_hub_that_ends_takes_its_waits_along_and_no_wake_up() {
+    patch_all();
+    let shared = Arc::new((Mutex::new(0), Condvar::new()));
+    let theirs = Arc::clone(&shared);
+    let ended = thread::spawn(move || {
+        for _ in 0..3 {
+            let theirs = Arc::clone(&theirs);
+            spawn(move || {
+                let guard = theirs.0.lock().unwrap();
+                drop(theirs.1.wait(guard));
+                unreachable!("its hub has ended");
+            });
+        }
+        yield_now();
+    });
+    ended.join().unwrap();
+    let waiter = spawn({
+        let shared = Arc::clone(&shared);
+        move || drop(shared.1.wait(shared.0.lock().unwrap()).unwrap())
+    });
+    yield_now();
+    // The three before it can take nothing.
+    shared.1.notify_one();
+    waiter.join().unwrap();
+}
+
+#[test]
+fn a_deadlock_among_locks_is_reported_and_ends_the_process() {
+    let ended = in_child("locks::a_deadlock_among_locks_is_reported_and_ends_the_process", || {
+        patch_all();
+        // The harness's thread waits for this one, and is no hub: so in a child of one thread.
+        // SAFETY: the other thread holds nothing that is needed here.
+        if unsafe { libc::fork() } == 0 {
+            yield_now();
+            let mutex = Box::leak(Box::new(Mutex::new(())));
+            let _guard = mutex.lock().unwrap();
+            let waits = spawn(|| drop(mutex.lock()));
+            yield_now();
+            waits.join().unwrap();
+            std::process::exit(0);
+        }
+        let mut status = 0;
+        // SAFETY: room for the answer.
+        unsafe { libc::wait(&raw mut status) };
+        std::process::exit(0);
+    });
+    assert_eq!(ended.count("waits for a lock (futex)"), 1, "{}", ended.stderr);
 }

@@ -2,8 +2,10 @@
 
 mod c_library;
 mod c_locks;
+mod child;
 mod locks;
 mod names;
+mod parking;
 mod poll;
 mod process;
 mod sleep;
