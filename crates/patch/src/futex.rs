@@ -127,6 +127,7 @@ unsafe fn wait(call: Arguments, bits: u32, from: From) -> isize {
         // SAFETY: the caller promises a time there.
         let time = unsafe { (call.timeout as *const timespec).read() };
         match from {
+            _ if time.tv_sec < 0 => None,
             From::Now => Deadline::after(time),
             From::Zero if call.op() & libc::FUTEX_CLOCK_REALTIME != 0 => Deadline::at(libc::CLOCK_REALTIME, time),
             From::Zero => Deadline::at(libc::CLOCK_MONOTONIC, time),

@@ -3,6 +3,7 @@
 mod c_library;
 mod c_locks;
 mod child;
+mod futex;
 mod locks;
 mod names;
 mod parking;
