@@ -358,7 +358,7 @@ fn a_deadlock_among_locks_is_reported_and_ends_the_process() {
         // SAFETY: the other thread holds nothing that is needed here.
         if unsafe { libc::fork() } == 0 {
             yield_now();
-            let mutex = Box::leak(Box::new(Mutex::new(())));
+            let mutex = &*Box::leak(Box::new(Mutex::new(())));
             let _guard = mutex.lock().unwrap();
             let waits = spawn(|| drop(mutex.lock()));
             yield_now();
