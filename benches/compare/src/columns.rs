@@ -5,11 +5,14 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::gauge::{Alarm, Gauge, Sleepers};
+use crate::pings::Pings;
+use crate::sys::Calls;
 
 mod corosensei;
 mod floor;
 mod frames;
 mod greenlet;
+mod libc;
 mod may;
 mod raw_epoll;
 mod raw_eventfd;
@@ -23,6 +26,7 @@ pub(crate) const ALL: &[Column] = &[
     greenlet::COLUMN,
     greenlet::HANDOFF,
     greenlet::NO_SPIN,
+    greenlet::INERT,
     corosensei::COLUMN,
     raw_epoll::COLUMN,
     raw_epoll::SHARED,
@@ -36,6 +40,7 @@ pub(crate) const ALL: &[Column] = &[
     threads::COLUMN,
     threads::STD,
     floor::COLUMN,
+    libc::COLUMN,
 ];
 
 /// The buffer that each connection of a runtime's echo server has, in bytes; on the heap, as a user would write it.
@@ -73,6 +78,12 @@ pub(crate) struct Column {
     pub(crate) serve_on_two: Option<Serve>,
     /// The same as `serve`, in the case that is about a server that polls for a while before it sleeps.
     pub(crate) serve_spinning: Option<Serve>,
+    /// The same as `serve`, in the case that is about a server written with std's sockets.
+    pub(crate) serve_patched: Option<Serve>,
+    /// Keeps so many connections to a redis-server, each asking [`Pings::next`] whenever it has its answer.
+    pub(crate) ping: Option<fn(&Pings)>,
+    /// The functions whose calls are counted, made ready as a program would.
+    pub(crate) calls: Option<fn() -> Calls>,
 }
 
 /// One operation that a case is about, for one of its parameters. Of several for the same the best counts.
@@ -152,6 +163,9 @@ impl Column {
         serve: None,
         serve_on_two: None,
         serve_spinning: None,
+        serve_patched: None,
+        ping: None,
+        calls: None,
     };
 
     /// Finds a column by its name.
@@ -179,6 +193,7 @@ impl Column {
         match case {
             "echo_mt" => self.serve_on_two,
             "echo_spin" => self.serve_spinning,
+            "patched_echo" => self.serve_patched,
             _ => self.serve,
         }
     }

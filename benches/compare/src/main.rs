@@ -32,7 +32,9 @@ mod gauge;
 mod harness;
 mod load;
 mod options;
+mod pings;
 mod process;
+mod redis_server;
 mod report;
 #[expect(unsafe_code, reason = "libc's calls, each argued where it stands")]
 mod sys;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
     let res = match args[..] {
         [process::SERVE, case, column] => serve(case, column),
         [process::MEASURE, case, column, param, seconds] => measure(case, column, param, seconds),
+        [process::CALLS, column, param, count] => calls(column, param, count),
         _ => return compare(),
     };
     match res {
@@ -88,7 +91,7 @@ fn measure(case: &str, column: &str, param: &str, seconds: &str) -> io::Result<(
     let column = column_named(column)?;
     let seconds: f64 = seconds.parse().map_err(io::Error::other)?;
     match Case::named(case).map(|case| &case.run) {
-        Some(Run::Child(run) | Run::Pair(run)) => {
+        Some(Run::Child(run) | Run::Pair(run) | Run::BesideRedis(run) | Run::Counted(run)) => {
             process::pin(process::SERVER_CORE);
             run(column, param, seconds)
         }
@@ -98,6 +101,11 @@ fn measure(case: &str, column: &str, param: &str, seconds: &str) -> io::Result<(
         }
         _ => Err(io::Error::other("no such case to measure in a child")),
     }
+}
+
+fn calls(column: &str, param: &str, count: &str) -> io::Result<()> {
+    let column = column_named(column)?;
+    cases::make_calls(column, param, count.parse().map_err(io::Error::other)?)
 }
 
 fn column_named(name: &str) -> io::Result<&'static Column> {

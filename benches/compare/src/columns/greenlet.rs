@@ -27,6 +27,7 @@ pub(super) const COLUMN: Column = Column {
     serve: Some(serve),
     serve_on_two: Some(cores::serve),
     serve_spinning: Some(cores::serve_spinning),
+    serve_patched: Some(serve),
     ..Column::EMPTY
 };
 
@@ -36,6 +37,10 @@ pub(super) const HANDOFF: Column =
 
 /// Without what the first column does before it sleeps.
 pub(super) const NO_SPIN: Column = Column { name: "greenlet-nospin", serve_spinning: Some(serve), ..Column::EMPTY };
+
+/// In a process that has not called `patch_all`.
+pub(super) const INERT: Column =
+    Column { name: "greenlet-inert", calls: Some(crate::sys::Calls::linked), ..Column::EMPTY };
 
 fn join(handles: Vec<JoinHandle<()>>) {
     for handle in handles {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{BUFFER, Column, Stopwatch, WARM_UP};
 use crate::gauge::Gauge;
+use crate::pings::Pings;
 
 mod cores;
 mod sync;
@@ -22,6 +23,7 @@ pub(super) const COLUMN: Column = Column {
     steps: &[sync::STEPS],
     serve: Some(serve),
     serve_on_two: Some(serve),
+    ping: Some(ping),
     ..Column::EMPTY
 };
 
@@ -100,4 +102,20 @@ fn echo(mut stream: TcpStream) -> std::io::Result<()> {
         }
         stream.write_all(&buffer[..len])?;
     }
+}
+
+fn ping(pings: &Pings) {
+    let client = redis::Client::open(pings.url()).expect("a good URL");
+    for index in 0..pings.clients() {
+        let mut connection = client.get_connection().expect("the server accepts");
+        thread::spawn(move || {
+            loop {
+                Pings::answered(index, redis::cmd("PING").query(&mut connection));
+            }
+        });
+    }
+    thread::sleep(pings.warm_up());
+    pings.begin();
+    thread::sleep(pings.duration());
+    pings.end()
 }
