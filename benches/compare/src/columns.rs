@@ -14,6 +14,7 @@ mod frames;
 mod greenlet;
 mod libc;
 mod may;
+mod patched;
 mod raw_epoll;
 mod raw_eventfd;
 mod rayon;
@@ -23,10 +24,11 @@ mod unwind;
 
 /// The columns in the order in which they are printed.
 pub(crate) const ALL: &[Column] = &[
+    patched::COLUMN,
+    patched::INERT,
     greenlet::COLUMN,
     greenlet::HANDOFF,
     greenlet::NO_SPIN,
-    greenlet::INERT,
     corosensei::COLUMN,
     raw_epoll::COLUMN,
     raw_epoll::SHARED,

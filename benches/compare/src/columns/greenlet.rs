@@ -38,10 +38,6 @@ pub(super) const HANDOFF: Column =
 /// Without what the first column does before it sleeps.
 pub(super) const NO_SPIN: Column = Column { name: "greenlet-nospin", serve_spinning: Some(serve), ..Column::EMPTY };
 
-/// In a process that has not called `patch_all`.
-pub(super) const INERT: Column =
-    Column { name: "greenlet-inert", calls: Some(crate::sys::Calls::linked), ..Column::EMPTY };
-
 fn join(handles: Vec<JoinHandle<()>>) {
     for handle in handles {
         handle.join().expect("the greenlet does not panic");

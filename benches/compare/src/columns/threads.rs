@@ -13,6 +13,8 @@ use crate::pings::Pings;
 mod cores;
 mod sync;
 
+pub(super) use sync::locks;
+
 /// Threads end at 16,371 here when all wait; the empty ones of `spawn` are over sooner. Without `sleep`, whose smallest case has 100,000.
 pub(super) const COLUMN: Column = Column {
     name: "threads",
@@ -92,7 +94,7 @@ fn serve(ready: &dyn Fn(SocketAddr)) {
     }
 }
 
-fn echo(mut stream: TcpStream) -> std::io::Result<()> {
+pub(super) fn echo(mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; BUFFER];
     loop {
