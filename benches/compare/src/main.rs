@@ -6,7 +6,11 @@
 //! both cores. Columns take turns inside a round, so that a machine that changes its speed changes it for all. All servers set `TCP_NODELAY` on each accepted stream;
 //! those of the runtimes read into a buffer of 16 KiB for each connection. Everybody uses the default allocator.
 //!
-//! A number in brackets is greenlet's figure divided by that column's, the median of the ratios inside the rounds. Before and
+//! In `redis` the process is the clients, and a redis-server has core 1. `patch_all` is called in the processes of the column `greenlet-patched` only; but all
+//! columns are of one binary, so std's and libc's calls of the others go through our shells, which do nothing there: what that costs, a
+//! few instructions, the column `greenlet-inert` of `shell` tells.
+//!
+//! A number in brackets is the first column's figure, mostly greenlet's, divided by that column's, the median of the ratios inside the rounds. Before and
 //! after each run a fixed piece of work tells whether the machine is as fast as it was at its best; when it is more than 8 % off, the run
 //! is repeated, and stderr says so.
 //!

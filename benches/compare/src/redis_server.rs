@@ -90,3 +90,22 @@ fn free_port() -> io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?.port())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process;
+
+    #[test]
+    fn a_dropped_server_listens_no_more() {
+        if !process::is_installed("redis-server") {
+            println!("skipped: redis-server is not installed");
+            return;
+        }
+        let server = RedisServer::start().unwrap();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, server.port()));
+        TcpStream::connect(address).unwrap();
+        drop(server);
+        assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    }
+}

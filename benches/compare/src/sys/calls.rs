@@ -130,3 +130,20 @@ fn glibc(name: &CStr) -> *mut c_void {
     assert!(!function.is_null(), "glibc has {name:?}");
     function
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_call_succeeds_as_linked_and_in_glibc_itself() {
+        for calls in [Calls::linked(), Calls::of_libc()] {
+            for name in ["recv", "write", "sleep", "futex", "mutex"] {
+                let call = calls.prepared(name).unwrap();
+                call();
+                call();
+            }
+            assert!(calls.prepared("none").is_err());
+        }
+    }
+}
