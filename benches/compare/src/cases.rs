@@ -18,8 +18,12 @@ mod idle;
 mod kill;
 mod lock;
 mod offload;
+mod patched_echo;
+mod patched_mutex;
 mod pool_spawn;
 mod queue;
+mod redis;
+mod shell;
 mod skynet;
 mod spawns;
 mod timeout;
@@ -50,7 +54,13 @@ pub(crate) const ALL: &[Case] = &[
     offload::CASE,
     echo_mt::CASE,
     echo_spin::CASE,
+    patched_echo::CASE,
+    patched_mutex::CASE,
+    redis::CASE,
+    shell::CASE,
 ];
+
+pub(crate) use shell::make_calls;
 
 /// One case.
 pub(crate) struct Case {
@@ -81,12 +91,25 @@ pub(crate) enum Run {
     Load(fn(&mut Server, &str, f64) -> io::Result<Vec<f64>>),
     /// As [`Run::Load`], but server and load share both cores.
     LoadBeside(fn(&mut Server, &str, f64) -> io::Result<Vec<f64>>),
+    /// As [`Run::Child`], beside a redis-server on the other core: `PARAM@PORT` is what the child is given.
+    BesideRedis(fn(&Column, &str, f64) -> io::Result<()>),
+    /// As [`Run::Child`], and the child runs itself again under valgrind, to count instructions.
+    Counted(fn(&Column, &str, f64) -> io::Result<()>),
 }
 
 impl Case {
     /// Finds a case by its name.
     pub(crate) fn named(name: &str) -> Option<&'static Self> {
         ALL.iter().find(|case| case.name == name)
+    }
+
+    /// Returns the program that it cannot be run without.
+    pub(crate) fn needs(&self) -> Option<&'static str> {
+        match self.run {
+            Run::BesideRedis(_) => Some("redis-server"),
+            Run::Counted(_) => Some("valgrind"),
+            _ => None,
+        }
     }
 }
 
@@ -108,17 +131,22 @@ fn has_step(column: &Column, case: &str, param: &str) -> bool {
     column.steps_of(case, param).next().is_some()
 }
 
+/// Starts the second thread that a parameter asks for, and returns the rest of it.
+fn without_a_thread(param: &str) -> &str {
+    let Some(alone) = param.strip_suffix(BESIDE_A_THREAD) else {
+        return param;
+    };
+    thread::spawn(|| {
+        loop {
+            thread::park();
+        }
+    });
+    alone
+}
+
 /// Runs a step of a column for about so many seconds, and prints the nanoseconds of one.
 fn measure_step(column: &Column, case: &str, param: &str, seconds: f64) -> io::Result<()> {
-    let mut name = param;
-    if let Some(alone) = param.strip_suffix(BESIDE_A_THREAD) {
-        thread::spawn(|| {
-            loop {
-                thread::park();
-            }
-        });
-        name = alone;
-    }
+    let name = without_a_thread(param);
     println!("{}", best(column.steps_of(case, name).map(|run| time_of_one(seconds, run))));
     Ok(())
 }

@@ -5,12 +5,16 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::gauge::{Alarm, Gauge, Sleepers};
+use crate::pings::Pings;
+use crate::sys::Calls;
 
 mod corosensei;
 mod floor;
 mod frames;
 mod greenlet;
+mod libc;
 mod may;
+mod patched;
 mod raw_epoll;
 mod raw_eventfd;
 mod rayon;
@@ -20,6 +24,8 @@ mod unwind;
 
 /// The columns in the order in which they are printed.
 pub(crate) const ALL: &[Column] = &[
+    patched::COLUMN,
+    patched::INERT,
     greenlet::COLUMN,
     greenlet::HANDOFF,
     greenlet::NO_SPIN,
@@ -36,6 +42,7 @@ pub(crate) const ALL: &[Column] = &[
     threads::COLUMN,
     threads::STD,
     floor::COLUMN,
+    libc::COLUMN,
 ];
 
 /// The buffer that each connection of a runtime's echo server has, in bytes; on the heap, as a user would write it.
@@ -73,6 +80,12 @@ pub(crate) struct Column {
     pub(crate) serve_on_two: Option<Serve>,
     /// The same as `serve`, in the case that is about a server that polls for a while before it sleeps.
     pub(crate) serve_spinning: Option<Serve>,
+    /// The same as `serve`, in the case that is about a server written with std's sockets.
+    pub(crate) serve_patched: Option<Serve>,
+    /// Keeps so many connections to a redis-server, each asking [`Pings::next`] whenever it has its answer.
+    pub(crate) ping: Option<fn(&Pings)>,
+    /// The functions whose calls are counted, made ready as a program would.
+    pub(crate) calls: Option<fn() -> Calls>,
 }
 
 /// One operation that a case is about, for one of its parameters. Of several for the same the best counts.
@@ -152,6 +165,9 @@ impl Column {
         serve: None,
         serve_on_two: None,
         serve_spinning: None,
+        serve_patched: None,
+        ping: None,
+        calls: None,
     };
 
     /// Finds a column by its name.
@@ -179,6 +195,7 @@ impl Column {
         match case {
             "echo_mt" => self.serve_on_two,
             "echo_spin" => self.serve_spinning,
+            "patched_echo" => self.serve_patched,
             _ => self.serve,
         }
     }

@@ -7,6 +7,7 @@ use crate::cases::{Case, Run};
 use crate::columns::Column;
 use crate::options::Options;
 use crate::process::{self, LOAD_CORE, SERVER_CORE, Server};
+use crate::redis_server::RedisServer;
 use crate::report::{Report, Runs};
 
 /// How the cores are watched: those without sockets use one, unless they are about two.
@@ -27,11 +28,15 @@ pub(crate) fn run(options: &Options) -> bool {
     };
     let mut complete = true;
     for case in &options.cases {
+        if let Some(program) = case.needs().filter(|program| !process::is_installed(program)) {
+            eprintln!("compare: {}: skipped: {program} is not installed", case.name);
+            continue;
+        }
         let own = if options.quick { case.quick } else { case.params };
         let own = || own.iter().map(|&param| param.to_owned()).collect();
         for param in options.params.clone().unwrap_or_else(own) {
             let report = rounds(case, &param, options, &mut machine);
-            complete &= report.runs.iter().all(|runs| runs.column != "greenlet" || !runs.failed);
+            complete &= report.runs.iter().all(|runs| !(runs.failed && runs.column.starts_with("greenlet")));
             if options.json {
                 report.print_json();
             } else {
@@ -71,7 +76,13 @@ fn once(case: &Case, column: &Column, param: &str, seconds: f64, machine: &mut M
             let limit = column.limit;
             Err(io::Error::other(format!("not tried: fails beyond some {limit} tasks")))
         }
-        Run::Child(_) | Run::Pair(_) | Run::Both(_) => process::measure(case.name, column.name, param, seconds),
+        Run::Child(_) | Run::Pair(_) | Run::Both(_) | Run::Counted(_) => {
+            process::measure(case.name, column.name, param, seconds)
+        }
+        Run::BesideRedis(_) => {
+            let redis = RedisServer::start()?;
+            process::measure(case.name, column.name, &format!("{param}@{}", redis.port()), seconds)
+        }
         Run::Load(load) => load(&mut Server::start(case.name, column.name)?, param, seconds),
         Run::LoadBeside(load) => {
             let mut server = Server::start(case.name, column.name)?;
@@ -83,8 +94,10 @@ fn once(case: &Case, column: &Column, param: &str, seconds: f64, machine: &mut M
     };
     let figures = if machine.enabled {
         let calibration = match case.run {
-            Run::Child(_) => &mut machine.one_core,
-            Run::Pair(_) | Run::Both(_) | Run::Load(_) | Run::LoadBeside(_) => &mut machine.both_cores,
+            Run::Child(_) | Run::Counted(_) => &mut machine.one_core,
+            Run::Pair(_) | Run::Both(_) | Run::Load(_) | Run::LoadBeside(_) | Run::BesideRedis(_) => {
+                &mut machine.both_cores
+            }
         };
         calibration.around(&format!("{} {param} {}", case.name, column.name), run)?
     } else {

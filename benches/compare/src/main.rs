@@ -6,7 +6,11 @@
 //! both cores. Columns take turns inside a round, so that a machine that changes its speed changes it for all. All servers set `TCP_NODELAY` on each accepted stream;
 //! those of the runtimes read into a buffer of 16 KiB for each connection. Everybody uses the default allocator.
 //!
-//! A number in brackets is greenlet's figure divided by that column's, the median of the ratios inside the rounds. Before and
+//! In `redis` the process is the clients, and a redis-server has core 1. `patch_all` is called in the processes of the column `greenlet-patched` only; but all
+//! columns are of one binary, so std's and libc's calls of the others go through our shells, which do nothing there: what that costs, a
+//! few instructions, the column `greenlet-inert` of `shell` tells.
+//!
+//! A number in brackets is the first column's figure, mostly greenlet's, divided by that column's, the median of the ratios inside the rounds. Before and
 //! after each run a fixed piece of work tells whether the machine is as fast as it was at its best; when it is more than 8 % off, the run
 //! is repeated, and stderr says so.
 //!
@@ -32,7 +36,9 @@ mod gauge;
 mod harness;
 mod load;
 mod options;
+mod pings;
 mod process;
+mod redis_server;
 mod report;
 #[expect(unsafe_code, reason = "libc's calls, each argued where it stands")]
 mod sys;
@@ -43,6 +49,7 @@ fn main() -> ExitCode {
     let res = match args[..] {
         [process::SERVE, case, column] => serve(case, column),
         [process::MEASURE, case, column, param, seconds] => measure(case, column, param, seconds),
+        [process::CALLS, column, param, count] => calls(column, param, count),
         _ => return compare(),
     };
     match res {
@@ -88,7 +95,7 @@ fn measure(case: &str, column: &str, param: &str, seconds: &str) -> io::Result<(
     let column = column_named(column)?;
     let seconds: f64 = seconds.parse().map_err(io::Error::other)?;
     match Case::named(case).map(|case| &case.run) {
-        Some(Run::Child(run) | Run::Pair(run)) => {
+        Some(Run::Child(run) | Run::Pair(run) | Run::BesideRedis(run) | Run::Counted(run)) => {
             process::pin(process::SERVER_CORE);
             run(column, param, seconds)
         }
@@ -98,6 +105,11 @@ fn measure(case: &str, column: &str, param: &str, seconds: &str) -> io::Result<(
         }
         _ => Err(io::Error::other("no such case to measure in a child")),
     }
+}
+
+fn calls(column: &str, param: &str, count: &str) -> io::Result<()> {
+    let column = column_named(column)?;
+    cases::make_calls(column, param, count.parse().map_err(io::Error::other)?)
 }
 
 fn column_named(name: &str) -> io::Result<&'static Column> {

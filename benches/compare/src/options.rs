@@ -12,7 +12,8 @@ Runs greenlet and its peers in turn and prints medians and ratios.
 usage: compare [CASE…] [options]
 
   CASE             yield spawn waiting idle timers channel queue lock cross event_fanout timeout kill
-                   echo churn skynet pool_spawn wake offload echo_mt echo_spin (all of them)
+                   echo churn skynet pool_spawn wake offload echo_mt echo_spin patched_echo
+                   patched_mutex redis shell (all of them)
   --rounds N       so many runs of each column, interleaved (5)
   --columns A,B    only these columns
   --params X,Y     these parameters instead of the cases' own

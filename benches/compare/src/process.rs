@@ -19,6 +19,8 @@ pub(crate) const LOAD_CORE: usize = 1;
 pub(crate) const SERVE: &str = "--serve";
 /// The hidden sub-command that measures: `--measure CASE COLUMN PARAM SECONDS`.
 pub(crate) const MEASURE: &str = "--measure";
+/// The hidden sub-command that makes calls, for their instructions to be counted: `--calls COLUMN PARAM COUNT`.
+pub(crate) const CALLS: &str = "--calls";
 
 /// The longest that a measurement without sockets may take.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -37,6 +39,13 @@ fn pin_to(cores: &[usize]) {
     if let Err(err) = sys::pin(cores) {
         eprintln!("compare: not kept on cores {cores:?} ({err}): the figures are worth little");
     }
+}
+
+/// Tells whether a program can be started.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let mut version = Command::new(program);
+    version.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    version.status().is_ok()
 }
 
 /// Measures in a child and returns what it printed, a figure a line.

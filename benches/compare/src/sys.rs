@@ -1,14 +1,18 @@
-//! What std does not offer: epoll, `accept4`, pinning, limits, resource usage. The only unsafe code of this package.
+//! What std does not offer: epoll, `accept4`, pinning, limits, resource usage, libc's functions by their names. The only unsafe code of this package.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::Duration;
 
+mod calls;
 mod memory;
 mod stacks;
 
+pub(crate) use calls::Calls;
 pub(crate) use memory::{Slab, touch_and_give_back};
 pub(crate) use stacks::{SlotStack, stacks};
 
@@ -51,6 +55,17 @@ pub(crate) fn pin(cores: &[usize]) -> io::Result<()> {
     // SAFETY: the set is initialised and its size is passed along; 0 is the calling thread.
     let res = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), set) };
     if res == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Lets a command be ended when this thread ends, however that comes about.
+pub(crate) fn end_with_this_thread(command: &mut Command) {
+    let tell_the_kernel = || {
+        // SAFETY: this option takes one number.
+        let res = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        if res == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: between fork and exec the closure makes one system call, and allocates nothing.
+    unsafe { command.pre_exec(tell_the_kernel) };
 }
 
 /// Raises the soft limit of open descriptors to the hard one and returns it.

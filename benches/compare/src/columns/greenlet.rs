@@ -27,6 +27,7 @@ pub(super) const COLUMN: Column = Column {
     serve: Some(serve),
     serve_on_two: Some(cores::serve),
     serve_spinning: Some(cores::serve_spinning),
+    serve_patched: Some(serve),
     ..Column::EMPTY
 };
 

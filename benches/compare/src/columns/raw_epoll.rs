@@ -18,7 +18,8 @@ use libc::{EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP};
 use super::{BUFFER, Column};
 use crate::sys::{self, Epoll, Event};
 
-pub(super) const COLUMN: Column = Column { name: "raw-epoll", serve: Some(serve::<false>), ..Column::EMPTY };
+pub(super) const COLUMN: Column =
+    Column { name: "raw-epoll", serve: Some(serve::<false>), serve_patched: Some(serve::<false>), ..Column::EMPTY };
 pub(super) const SHARED: Column = Column { name: "raw-shared", serve: Some(serve::<true>), ..Column::EMPTY };
 
 const READING: i32 = EPOLLIN | EPOLLRDHUP | EPOLLET;

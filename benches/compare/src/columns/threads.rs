@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 
 use super::{BUFFER, Column, Stopwatch, WARM_UP};
 use crate::gauge::Gauge;
+use crate::pings::Pings;
 
 mod cores;
 mod sync;
+
+pub(super) use sync::locks;
 
 /// Threads end at 16,371 here when all wait; the empty ones of `spawn` are over sooner. Without `sleep`, whose smallest case has 100,000.
 pub(super) const COLUMN: Column = Column {
@@ -22,6 +25,7 @@ pub(super) const COLUMN: Column = Column {
     steps: &[sync::STEPS],
     serve: Some(serve),
     serve_on_two: Some(serve),
+    ping: Some(ping),
     ..Column::EMPTY
 };
 
@@ -90,7 +94,7 @@ fn serve(ready: &dyn Fn(SocketAddr)) {
     }
 }
 
-fn echo(mut stream: TcpStream) -> std::io::Result<()> {
+pub(super) fn echo(mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -100,4 +104,20 @@ fn echo(mut stream: TcpStream) -> std::io::Result<()> {
         }
         stream.write_all(&buffer[..len])?;
     }
+}
+
+fn ping(pings: &Pings) {
+    let client = redis::Client::open(pings.url()).expect("a good URL");
+    for index in 0..pings.clients() {
+        let mut connection = client.get_connection().expect("the server accepts");
+        thread::spawn(move || {
+            loop {
+                Pings::answered(index, redis::cmd("PING").query(&mut connection));
+            }
+        });
+    }
+    thread::sleep(pings.warm_up());
+    pings.begin();
+    thread::sleep(pings.duration());
+    pings.end()
 }

@@ -16,6 +16,7 @@ use tokio::time;
 
 use super::{BUFFER, Column, Stopwatch, WARM_UP};
 use crate::gauge::{Gauge, Sleepers};
+use crate::pings::Pings;
 
 mod cores;
 mod sync;
@@ -30,6 +31,7 @@ pub(super) const COLUMN: Column = Column {
     wakes: cores::WAKES,
     fan_out: Some(sync::fan_out),
     serve: Some(serve),
+    ping: Some(ping),
     ..Column::EMPTY
 };
 
@@ -192,4 +194,24 @@ async fn echo(mut stream: TcpStream) -> std::io::Result<()> {
         }
         stream.write_all(&buffer[..len]).await?;
     }
+}
+
+fn ping(pings: &Pings) {
+    runtime().block_on(async {
+        let client = redis::Client::open(pings.url()).expect("a good URL");
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+        for index in 0..pings.clients() {
+            let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+            let mut connection = connection.expect("the server accepts");
+            task::spawn(async move {
+                loop {
+                    Pings::answered(index, redis::cmd("PING").query_async(&mut connection).await);
+                }
+            });
+        }
+        time::sleep(pings.warm_up()).await;
+        pings.begin();
+        time::sleep(pings.duration()).await;
+        pings.end()
+    })
 }

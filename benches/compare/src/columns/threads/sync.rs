@@ -14,6 +14,7 @@ pub(super) const STEPS: &[Step] = &[
     Step::of("channel", "slot", |items| pipe(items, 1, || ())),
     Step::of("queue", "ready", puts_and_gets),
     Step::of("lock", "lock", locks),
+    Step::of("patched_mutex", "mutex", locks),
     Step::of("cross", "pingpong", round_trips),
     Step::of("cross", "pipe", |items| pipe(items, PIPE, to_the_other_core)),
 ];
@@ -78,7 +79,7 @@ fn puts_and_gets(count: usize) -> Duration {
     start.elapsed()
 }
 
-fn locks(count: usize) -> Duration {
+pub(crate) fn locks(count: usize) -> Duration {
     let lock = Mutex::new(0);
     let start = Instant::now();
     for _ in 0..count {
