@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
+
+use greenlet::{joinall, patch_all, spawn};
 
 /// So many operations overlap.
 pub(crate) const CONCURRENT: usize = 50;
@@ -15,19 +17,17 @@ pub(crate) const WAIT: Duration = Duration::from_millis(200);
 /// # Panics
 ///
 /// If one of them panics, or runs on another OS thread.
-pub(crate) fn at_once<T: Send + 'static>(operation: impl Fn(usize) -> T + Send + Sync + 'static) -> Vec<T> {
-    let operation = Arc::new(operation);
+pub(crate) fn at_once<T: 'static>(operation: impl Fn(usize) -> T + 'static) -> Vec<T> {
+    patch_all();
+    let (operation, here) = (Rc::new(operation), os_thread());
     let spawn = |number| {
-        let operation = Arc::clone(&operation);
-        std::thread::spawn(move || (os_thread(), operation(number), os_thread()))
+        let operation = Rc::clone(&operation);
+        spawn(move || (os_thread(), operation(number), os_thread()))
     };
-    let operations: Vec<_> = (0..CONCURRENT).map(spawn).collect();
-    let ends = operations.into_iter().map(|thread| thread.join());
-    let here = os_thread();
+    let ends = joinall((0..CONCURRENT).map(spawn)).into_iter();
     let results = ends.map(|end| {
         let (begun_on, result, ended_on) = end.expect("the operation panicked");
-        // TODO assert_eq!((&begun_on, &ended_on), (&here, &here), "it was made by another OS thread");
-        let _ = (&begun_on, &ended_on, &here);
+        assert_eq!((&begun_on, &ended_on), (&here, &here), "it was made by another OS thread");
         result
     });
     results.collect()
