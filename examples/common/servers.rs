@@ -28,8 +28,8 @@ pub(crate) struct Server {
 /// `redis-server`, empty, writing nothing to disk. `None`, with the reason printed, where it is not installed.
 pub(crate) fn redis() -> Option<Server> {
     let program = program("redis-server")?;
-    Some(start("KILL", Dir::new(), |dir, port| {
-        let mut command = dir.unprivileged(&program);
+    Some(start(Dir::new(), |dir, port| {
+        let mut command = dir.server(&program, "KILL");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
         (command, Ready::Says(b"PING\r\n", b"+PONG"))
     }))
@@ -38,8 +38,8 @@ pub(crate) fn redis() -> Option<Server> {
 /// `memcached`, empty. `None`, with the reason printed, where it is not installed.
 pub(crate) fn memcached() -> Option<Server> {
     let program = program("memcached")?;
-    Some(start("KILL", Dir::new(), |dir, port| {
-        let mut command = dir.unprivileged(&program);
+    Some(start(Dir::new(), |dir, port| {
+        let mut command = dir.server(&program, "KILL");
         command.args(["-l", "127.0.0.1", "-p", &port.to_string(), "-U", "0"]);
         (command, Ready::Says(b"version\r\n", b"VERSION"))
     }))
@@ -51,8 +51,8 @@ pub(crate) fn mariadb() -> Option<Server> {
     let dir = Dir::new();
     let data = format!("--datadir={}", dir.0.join("data").display());
     run(dir.unprivileged(&install).args(["--no-defaults", &data, "--skip-test-db"]));
-    Some(start("KILL", dir, |dir, port| {
-        let mut command = dir.unprivileged(&program);
+    Some(start(dir, |dir, port| {
+        let mut command = dir.server(&program, "KILL");
         command.args(["--no-defaults", &data, "--bind-address=127.0.0.1", &format!("--port={port}")]);
         command.arg(format!("--socket={}", dir.0.join("socket").display()));
         command.args(["--skip-grant-tables", "--skip-name-resolve", "--innodb-buffer-pool-size=8M"]);
@@ -68,9 +68,9 @@ pub(crate) fn postgres() -> Option<Server> {
     let dir = Dir::new();
     let data = dir.0.join("data");
     run(dir.unprivileged(&initdb).args(["-U", "greenlet", "-A", "trust", "--no-sync", "--locale=C", "-D"]).arg(&data));
-    // At QUIT it ends its children and lets go of its shared memory, which it cannot do when it is killed.
-    Some(start("QUIT", dir, |dir, port| {
-        let mut command = dir.unprivileged(&program);
+    Some(start(dir, |dir, port| {
+        // At QUIT it ends its children and lets go of its shared memory, which it cannot do when it is killed.
+        let mut command = dir.server(&program, "QUIT");
         command.arg("-D").arg(&data).args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
         command.arg("-c").arg(format!("unix_socket_directories={}", dir.0.display()));
         command.args(["-c", "fsync=off", "-c", "max_connections=250"]);
@@ -108,15 +108,14 @@ fn hear(port: u16, request: &[u8], expected: &[u8]) -> io::Result<bool> {
 
 /// Starts a server and waits until it serves. Another program may take the port before the server does: then this tries
 /// another one.
-fn start(end: &'static str, dir: Dir, command: impl Fn(&Dir, u16) -> (Command, Ready)) -> Server {
+fn start(dir: Dir, command: impl Fn(&Dir, u16) -> (Command, Ready)) -> Server {
     let log = dir.0.join("log");
     for _ in 0..3 {
         let port = free_port();
         let (mut command, mut ready) = command(&dir, port);
         let output = File::create(&log).expect("the directory is ours");
-        command.stdin(Stdio::null()).stderr(output.try_clone().expect("it is open")).stdout(output);
-        let process = command.spawn().unwrap_or_else(|err| panic!("cannot start {command:?}: {err}"));
-        let mut process = Process { process, end };
+        command.stdin(Stdio::piped()).stderr(output.try_clone().expect("it is open")).stdout(output);
+        let mut process = Process(command.spawn().unwrap_or_else(|err| panic!("cannot start {command:?}: {err}")));
         let begin = Instant::now();
         while begin.elapsed() < LIMIT && process.runs() {
             if ready.is_so(port) && process.runs() {
@@ -154,28 +153,30 @@ fn program(name: &str) -> Option<PathBuf> {
     program
 }
 
-/// A process that ends with its value.
+/// A process that ends with its value, and also if ours is killed: a shell between the two sees that its stdin ends.
 #[derive(Debug)]
-struct Process {
-    process: Child,
-    /// The signal at which it ends at once and leaves nothing behind in the system.
-    end: &'static str,
-}
+struct Process(Child);
 
 impl Process {
+    /// The shell's arguments are the signal, the program and its arguments.
+    const SHELL: &str = r#"
+        exec 3<&0
+        "$@" </dev/null &
+        server=$!
+        { cat <&3; kill -s $0 $server; } >/dev/null 2>&1 &
+        wait $server
+    "#;
+
     fn runs(&mut self) -> bool {
-        self.process.try_wait().is_ok_and(|end| end.is_none())
+        self.0.try_wait().is_ok_and(|end| end.is_none())
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.runs() {
-            let id = self.process.id().to_string();
-            // What this cannot do is seen by `wait`, which does not return then: better than to leave a server behind.
-            let _ = Command::new("sh").args(["-c", "kill -s $0 $1", self.end, &id]).status();
-            let _ = self.process.wait();
-        }
+        drop(self.0.stdin.take());
+        // What does not end by this is waited for, which is seen: better than to leave a server behind.
+        let _ = self.0.wait();
     }
 }
 
@@ -190,6 +191,13 @@ impl Dir {
         let dir = env::temp_dir().join(name);
         fs::create_dir(&dir).unwrap_or_else(|err| panic!("cannot make {}: {err}", dir.display()));
         Dir(dir)
+    }
+
+    /// The program as a server, which is ended by that signal.
+    fn server(&self, program: &Path, end: &str) -> Command {
+        let mut command = self.unprivileged(Path::new("sh"));
+        command.args(["-c", Process::SHELL, end]).arg(program);
+        command
     }
 
     /// The program in this directory; if we are root, as `nobody`, to whom the directory is given: most servers refuse to
