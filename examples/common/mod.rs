@@ -35,15 +35,37 @@ pub(crate) fn arguments(source: &str) -> Arguments {
 
 /// What is left of the command line: at the most `N` operands, and no flag that nobody knows.
 pub(crate) fn operands<const N: usize>(args: Arguments) -> [Option<String>; N] {
-    let left: Vec<String> = args.finish().into_iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
-    if let Some(flag) = left.iter().find(|arg| arg.starts_with('-')) {
-        fail(2, format_args!("unknown flag '{flag}' (see --help)"));
-    }
+    let left = all_operands(args);
     if let Some(stray) = left.get(N) {
         fail(2, format_args!("unexpected argument '{stray}' (see --help)"));
     }
     let mut left = left.into_iter();
     [(); N].map(|()| left.next())
+}
+
+/// What is left of the command line: operands, and no flag that nobody knows.
+pub(crate) fn all_operands(args: Arguments) -> Vec<String> {
+    let left: Vec<String> = args.finish().into_iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    if let Some(flag) = left.iter().find(|arg| arg.starts_with('-')) {
+        fail(2, format_args!("unknown flag '{flag}' (see --help)"));
+    }
+    left
+}
+
+/// The command line of clients, `URL [N]` or `--demo [N]`: where the server is, which the demo starts, and how many they are.
+pub(crate) fn clients(source: &str, default: usize) -> (Option<String>, usize) {
+    let mut args = arguments(source);
+    let is_demo = args.contains("--demo");
+    let (url, clients) = if is_demo {
+        let [clients] = operands(args);
+        (None, clients)
+    } else {
+        let [url, clients] = operands(args);
+        (Some(url.unwrap_or_else(|| fail(2, "missing argument: URL is needed (see --help)"))), clients)
+    };
+    let clients = number(clients, default, "clients");
+    descriptors(clients);
+    (url, clients)
 }
 
 /// The command line of an example that takes no arguments.
