@@ -6,6 +6,7 @@ mod locks;
 mod names;
 mod poll;
 mod process;
+mod signal;
 mod sleep;
 mod sockets;
 mod support;
