@@ -2,6 +2,7 @@
 
 mod c_library;
 mod c_locks;
+mod event_loop;
 mod locks;
 mod names;
 mod poll;
