@@ -35,6 +35,12 @@ pub fn may_wait() -> bool {
     Hub::try_here().is_some_and(|hub| hub.inside.get() == 0 && hub.switching_allowed())
 }
 
+/// Whether this thread has a hub: it has had a greenlet, or has waited natively.
+#[inline]
+pub fn has_hub() -> bool {
+    Hub::try_here().is_some()
+}
+
 /// Marks what runs on this thread as the hub's own code while it lives: [`may_wait`] is false. Nests.
 ///
 /// For code that must not switch whatever it calls, as a signal's handler, or one that has locked what other greenlets of the hub need. It must not live over a switch.

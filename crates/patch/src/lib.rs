@@ -78,6 +78,7 @@ mod process;
 mod select;
 mod signal;
 mod sleep;
+mod teardown;
 
 mod clock;
 mod futex;
@@ -204,6 +205,7 @@ impl Patch {
         let mut notes = probe::run(self.groups)?;
         let groups = layout::prepare(self.groups, &mut notes);
         signal::wrap_installed();
+        teardown::begin();
         gate::open(groups);
         Ok(Patched { groups: gate::groups(), notes })
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
+use crate::fds;
 use crate::raw;
 
 /// A descriptor that is closed when this is dropped.
@@ -12,7 +13,10 @@ pub(crate) struct Owned(RawFd);
 impl Owned {
     /// Takes over what a system call returned that has made a descriptor.
     pub(crate) fn made(result: isize) -> io::Result<Owned> {
-        raw::check(result).map(|fd| Owned(fd as RawFd))
+        let owned = raw::check(result).map(|fd| Owned(fd as RawFd))?;
+        // The one before it may have been closed past the shells.
+        fds::forget(owned.0);
+        Ok(owned)
     }
 
     pub(crate) fn number(&self) -> RawFd {

@@ -119,17 +119,15 @@ impl Children {
     }
 
     fn wait_for_event(self, events: c_int) -> io::Result<()> {
-        if events == libc::WEXITED {
-            match self.kind {
-                // SAFETY: a call with plain numbers.
-                libc::P_PID => match Owned::made(unsafe { raw::syscall!(libc::SYS_pidfd_open, self.id, 0) }) {
-                    Ok(pidfd) => return wait_for_one(pidfd.number(), Direction::Read, None).map(drop),
-                    // Of an older kernel; or there are no descriptors left.
-                    Err(_) => {}
-                },
-                libc::P_PIDFD => return wait_for_one(self.id as c_int, Direction::Read, None).map(drop),
-                _ => {}
-            }
+        if events == libc::WEXITED && self.kind == libc::P_PIDFD {
+            return wait_for_one(self.id as c_int, Direction::Read, None).map(drop);
+        }
+        if events == libc::WEXITED
+            && self.kind == libc::P_PID
+            // SAFETY: a call with plain numbers. It fails on an older kernel, and if there are no descriptors left.
+            && let Ok(pidfd) = Owned::made(unsafe { raw::syscall!(libc::SYS_pidfd_open, self.id, 0) })
+        {
+            return greenlet_hub::wait_readable(&pidfd);
         }
         self.watch(events).wait();
         Ok(())

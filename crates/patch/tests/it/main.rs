@@ -3,12 +3,14 @@
 mod c_library;
 mod c_locks;
 mod child;
+mod event_loop;
 mod futex;
 mod locks;
 mod names;
 mod parking;
 mod poll;
 mod process;
+mod signal;
 mod sleep;
 mod sockets;
 mod support;

@@ -12,9 +12,9 @@ use libc::{hostent, socklen_t};
 use crate::support::{MS, patched};
 
 unsafe extern "C" {
-    fn gethostbyname(name: *const c_char) -> *mut hostent;
-    fn gethostbyname2(name: *const c_char, family: c_int) -> *mut hostent;
-    fn gethostbyaddr(addr: *const u8, len: socklen_t, family: c_int) -> *mut hostent;
+    fn gethostbyname(name: *const c_char) -> Option<&'static hostent>;
+    fn gethostbyname2(name: *const c_char, family: c_int) -> Option<&'static hostent>;
+    fn gethostbyaddr(addr: *const u8, len: socklen_t, family: c_int) -> Option<&'static hostent>;
     fn gethostbyname_r(
         name: *const c_char,
         host: *mut hostent,
@@ -96,10 +96,10 @@ fn the_older_calls_answer_too() {
     patched(|| {
         assert_eq!(gethost(c"localhost").unwrap(), [Ipv4Addr::LOCALHOST]);
         // SAFETY: a C string; the answer is ours until the next question.
-        let host = unsafe { gethostbyname2(c"localhost".as_ptr(), libc::AF_INET).as_ref() }.unwrap();
+        let host = unsafe { gethostbyname2(c"localhost".as_ptr(), libc::AF_INET) }.unwrap();
         assert_eq!(addresses(host), [Ipv4Addr::LOCALHOST]);
         // SAFETY: four bytes.
-        let host = unsafe { gethostbyaddr([127, 0, 0, 1].as_ptr(), 4, libc::AF_INET).as_ref() }.unwrap();
+        let host = unsafe { gethostbyaddr([127, 0, 0, 1].as_ptr(), 4, libc::AF_INET) }.unwrap();
         // SAFETY: a C string.
         assert!(!unsafe { CStr::from_ptr(host.h_name) }.is_empty());
     });
@@ -109,7 +109,7 @@ fn the_older_calls_answer_too() {
 fn each_greenlet_keeps_its_own_answer() {
     patched(|| {
         // SAFETY: a C string.
-        let ours = unsafe { gethostbyname(c"localhost".as_ptr()).as_ref() }.unwrap();
+        let ours = unsafe { gethostbyname(c"localhost".as_ptr()) }.unwrap();
         let theirs = spawn(|| gethost(c"localhost").unwrap());
         assert_eq!(theirs.join().unwrap(), [Ipv4Addr::LOCALHOST]);
         assert_eq!(addresses(ours), [Ipv4Addr::LOCALHOST]);
@@ -162,14 +162,16 @@ fn an_address_gets_its_name() {
 
 fn gethost(name: &CStr) -> Option<Vec<Ipv4Addr>> {
     // SAFETY: a C string; the answer is this greenlet's until its next question.
-    unsafe { gethostbyname(name.as_ptr()).as_ref() }.map(addresses)
+    unsafe { gethostbyname(name.as_ptr()) }.map(addresses)
 }
 
 fn addresses(host: &hostent) -> Vec<Ipv4Addr> {
     assert_eq!((host.h_addrtype, host.h_length), (libc::AF_INET, 4));
     let address = |index| {
         // SAFETY: the list ends with a null pointer, before which this stops.
-        let address = unsafe { *host.h_addr_list.add(index) };
+        let place = unsafe { host.h_addr_list.add(index) };
+        // SAFETY: as above.
+        let address = unsafe { *place };
         // SAFETY: an address has four bytes.
         unsafe { address.cast::<[u8; 4]>().as_ref() }.map(|bytes| Ipv4Addr::from(*bytes))
     };

@@ -1,5 +1,7 @@
 //! Child processes.
 
+#![allow(clippy::zombie_processes, reason = "they are waited for by other calls")]
+
 use std::io::{self, Read};
 use std::process::{Child, Command, Stdio};
 use std::ptr;
