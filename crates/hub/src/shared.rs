@@ -11,6 +11,7 @@ use crate::block::{BlockRef, Stray};
 use crate::deadlock::{self, Report};
 use crate::gauges::Gauges;
 use crate::inbox::{Inbox, Messages};
+use crate::patching::Inside;
 use crate::sys::Waker;
 
 /// What another thread can leave for a hub.
@@ -150,6 +151,8 @@ impl Shared {
     }
 
     fn ring(&self) {
+        // On whatever stack: what is called here never switches.
+        let _inside = Inside::enter();
         let mut bell = self.bell();
         // The hub has set it before it announced that it sleeps, which the caller has seen.
         if let Some(waker) = bell.waker.clone() {

@@ -8,8 +8,8 @@
 //!   Descriptors that epoll does not take (regular files) are always ready or never.
 //! * If there are no more descriptors for that, or instances are nested too deep, the look is repeated from time to time.
 //!
-//! A signal's handler that runs meanwhile does not end the wait, as if it had been installed to restart it; except where the caller hands a signal mask over
-//! (`signal.rs`).
+//! A signal's handler that runs meanwhile does not end the wait, as if it had been installed to restart it. There are two exceptions: a call that hands a signal mask over
+//! (`mask.rs`), and one that waits for nothing and for ever, since only a signal can end that.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -21,6 +21,7 @@ use greenlet_hub::{wait_readable, wait_readable_timeout, wait_writable, wait_wri
 use crate::fds::{self, Direction};
 use crate::owned::{Foreign, Owned};
 use crate::raw;
+use crate::signal::Bell;
 use crate::sleep;
 use crate::wait;
 
@@ -78,13 +79,13 @@ pub(crate) fn look_until(
         };
     }
     let deadline = sleep::deadline_after(timeout);
-    let mut way = Way::choose(interests.clone(), false);
+    let mut way = Way::choose(interests.clone(), deadline, false);
     let mut vain = 0;
     loop {
         let waited = wait::interruptible(|| way.wait(deadline));
         // A deadline that has passed is looked at last: what has come in the same turn wins.
         let found = match waited {
-            Err(err) if err.raw_os_error().is_some_and(is_interrupt) => return -(raw::errno_of(&err) as isize),
+            Err(err) if err.raw_os_error().is_some_and(ends) => return -(raw::errno_of(&err) as isize),
             waited => (look(), waited),
         };
         match found {
@@ -95,19 +96,22 @@ pub(crate) fn look_until(
         }
         vain += 1;
         if vain >= VAIN && matches!(way, Way::One(..)) {
-            way = Way::choose(interests.clone(), true);
+            way = Way::choose(interests.clone(), deadline, true);
         }
     }
 }
 
-fn is_interrupt(errno: i32) -> bool {
-    matches!(errno, libc::ECANCELED | libc::ETIMEDOUT)
+/// Whether an error is the call's: an interrupt, a signal.
+fn ends(errno: i32) -> bool {
+    matches!(errno, libc::ECANCELED | libc::ETIMEDOUT | libc::EINTR)
 }
 
 /// How one call waits.
 enum Way {
     /// For nothing but the deadline.
     Time,
+    /// For nothing, and for ever: a signal's handler.
+    Signal(Bell),
     One(RawFd, Direction),
     Several(Several),
     /// Blindly, for so long the next time.
@@ -115,9 +119,11 @@ enum Way {
 }
 
 impl Way {
-    fn choose(mut interests: impl Iterator<Item = Interest> + Clone, several: bool) -> Way {
+    fn choose(mut interests: impl Iterator<Item = Interest> + Clone, deadline: Option<Instant>, several: bool) -> Way {
         let all = interests.clone();
-        let Some(first) = interests.next() else { return Way::Time };
+        let Some(first) = interests.next() else {
+            return if deadline.is_some() { Way::Time } else { Way::Signal(Bell::hang()) };
+        };
         let alone = !several && interests.next().is_none();
         if alone && first.is_to_read() {
             Way::One(first.fd, Direction::Read)
@@ -133,6 +139,7 @@ impl Way {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         match self {
             Way::Time => Ok(Wait::begin(Reason::new("a poll of nothing")).notified(deadline)),
+            Way::Signal(bell) => bell.wait().and(Err(raw::error(libc::EINTR))),
             Way::One(fd, direction) => wait_for_one(*fd, *direction, deadline),
             Way::Several(several) => several.wait(left),
             Way::Pauses(pause) => {
@@ -153,9 +160,9 @@ pub(crate) fn wait_for_one(fd: RawFd, direction: Direction, deadline: Option<Ins
         // What was known may be another's, that was closed past the shells.
         entry.look_again();
     }
-    let facts = entry.facts()?;
-    let is_registered = facts.is_socket() || facts.is_pipe();
     loop {
+        let facts = entry.facts()?;
+        let is_registered = facts.is_socket() || facts.is_pipe();
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let slice = left.map_or(LOOK_AGAIN, |left| left.min(LOOK_AGAIN));
         let io = entry.io();

@@ -17,17 +17,19 @@
 //! user's handler. Of a handler that runs on another thread of the process it is told as well.
 
 use std::hint;
+use std::io;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use greenlet_hub::patching::Inside;
 use libc::{c_int, c_void, sighandler_t, siginfo_t};
 
 use crate::gate::{self, Call};
 use crate::mask;
-use crate::owned::Owned;
+use crate::owned::{Foreign, Owned};
 use crate::raw;
-use crate::readiness::{Interest, look_until};
+use crate::readiness::look_until;
 
 /// The kernel's signals are 1 to 64.
 const SIGNALS: usize = 65;
@@ -144,13 +146,7 @@ unsafe extern "C" fn pause() -> c_int {
         let result = unsafe { raw::syscall!(libc::SYS_ppoll, 0, 0, 0, 0, 0) };
         return raw::give(result) as c_int;
     }
-    let bell = Bell::hang();
-    let look = || if bell.has_rung() { -(libc::EINTR as isize) } else { 0 };
-    let found = match bell.number() {
-        Some(number) => look_until(None, std::iter::once(Interest::readable(number)), look),
-        None => look_until(None, std::iter::empty(), look),
-    };
-    raw::give(found) as c_int
+    raw::give(look_until(None, std::iter::empty(), || 0)) as c_int
 }
 
 // ---- the table ----
@@ -275,6 +271,9 @@ impl Drop for Turn {
 /// So many greenlets wait for handlers, of all threads, at the most; more look from time to time.
 const BELLS: usize = 32;
 
+/// How long those sleep.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// How many handlers have run.
 static RUNS: AtomicU64 = AtomicU64::new(0);
 /// How many bells hang.
@@ -310,6 +309,17 @@ impl Bell {
     pub(crate) fn number(&self) -> Option<c_int> {
         let number = self.hook?.eventfd.load(Ordering::Relaxed);
         (number >= 0).then_some(number)
+    }
+
+    /// Waits until it rings.
+    pub(crate) fn wait(&self) -> io::Result<()> {
+        while !self.has_rung() {
+            match self.number() {
+                Some(number) => greenlet_hub::wait_readable(Foreign(number))?,
+                None => greenlet_hub::sleep(PAUSE),
+            }
+        }
+        Ok(())
     }
 
     /// To be asked after each wait for its descriptor.

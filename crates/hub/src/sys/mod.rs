@@ -17,6 +17,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 use std::time::Duration;
 
+use crate::patching::Inside;
+
 /// What a registration asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
@@ -76,6 +78,7 @@ pub(crate) fn count_cores() -> usize {
 pub(crate) fn is_ready(fd: BorrowedFd<'_>, write: bool) -> io::Result<bool> {
     let events = if write { libc::POLLOUT } else { libc::POLLIN };
     let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    let _inside = Inside::enter();
     // SAFETY: one valid entry.
     let res = unsafe { libc::poll(&raw mut entry, 1, 0) };
     check(res).map(|ready| ready > 0)

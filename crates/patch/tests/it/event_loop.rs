@@ -92,7 +92,10 @@ fn mios_waker_and_its_timeout_end_a_poll() {
         assert_eq!(Vec::from_iter(events.iter().map(|event| event.token())), [Token(7)]);
         other.join().unwrap();
         // From another thread, too.
-        let elsewhere = std::thread::spawn(move || waker.wake());
+        let elsewhere = std::thread::spawn({
+            let waker = Arc::clone(&waker);
+            move || waker.wake()
+        });
         poll.poll(&mut events, None).unwrap();
         assert_eq!(events.iter().count(), 1);
         elsewhere.join().unwrap().unwrap();

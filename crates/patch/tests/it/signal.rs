@@ -238,6 +238,22 @@ fn a_pause_ends_when_a_handler_has_run() {
         greenlet_hub::joinall(pausing);
         let eintr = Some(libc::EINTR);
         assert_eq!(*ended.borrow(), [(0, -1, eintr), (1, -1, eintr), (2, -1, eintr)]);
+        // What waits for nothing is a pause as well.
+        for call in [0, 1] {
+            let pausing = spawn(move || {
+                let none = ptr::null_mut();
+                let result = match call {
+                    // SAFETY: null pointers are allowed.
+                    0 => unsafe { libc::poll(ptr::null_mut(), 0, -1) },
+                    // SAFETY: as above.
+                    _ => unsafe { libc::select(0, none, none, none, ptr::null_mut()) },
+                };
+                (result, std::io::Error::last_os_error().raw_os_error())
+            });
+            yield_now();
+            raise(libc::SIGUSR1);
+            assert_eq!(pausing.join().unwrap(), (-1, eintr));
+        }
         // And again, with nothing left over; and by a timeout.
         let over = timeout(20 * MS, || {
             // SAFETY: it has no preconditions.
