@@ -12,6 +12,8 @@ use greenlet_hub::{HubPool, JoinHandle, joinall, spawn, yield_now};
 use greenlet_patch::patch_all;
 use libc::{c_int, timespec};
 
+use crate::support::wait_until_it_sleeps;
+
 const MS: Duration = Duration::from_millis(1);
 
 /// Makes the call; what it returns, or the error number.
@@ -130,16 +132,13 @@ fn greenlets_do_not_starve_a_thread() {
             wait(word, 0)
         }
     });
-    let stat = loop {
+    let id = loop {
         match asleep.load(Ordering::Acquire) {
             0 => yield_now(),
-            id => break format!("/proc/self/task/{id}/syscall"),
+            id => break id as i32,
         }
     };
-    // Until it sleeps in the call.
-    while !std::fs::read_to_string(&stat).unwrap().starts_with(&format!("{} ", libc::SYS_futex)) {
-        yield_now();
-    }
+    wait_until_it_sleeps(id);
     let (waiters, order) = waiters(20, word);
     let woken: i64 = (0..10).map(|_| wake(word, 1)).sum();
     assert_eq!(woken, 10);

@@ -9,13 +9,16 @@ use greenlet_hub::{Builder, no_switch, spawn, yield_now};
 use greenlet_patch::patch_all;
 
 use crate::child::in_child;
+use crate::support::wait_until_it_sleeps;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Unparks a thread, or the like, when it has surely begun to wait or long after.
-fn later(f: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
+/// Does something from another thread when this one sleeps in a futex wait.
+fn when_this_sleeps(f: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
+    // SAFETY: it has no preconditions.
+    let id = unsafe { libc::gettid() };
     thread::spawn(move || {
-        thread::sleep(20 * MS);
+        wait_until_it_sleeps(id);
         f();
     })
 }
@@ -30,7 +33,7 @@ fn a_greenlet_that_parks_says_so_once_and_blocks() {
                 let ran = Arc::clone(&ran);
                 move || {
                     let thread = thread::current();
-                    let unparker = later(move || thread.unpark());
+                    let unparker = when_this_sleeps(move || thread.unpark());
                     thread::park();
                     assert!(!ran.load(Ordering::Relaxed));
                     unparker.join().unwrap();
@@ -53,7 +56,7 @@ fn a_channel_of_std_says_that_it_parks() {
         patch_all();
         let (sender, receiver) = mpsc::channel();
         let greenlet = spawn(move || {
-            let sending = later(move || sender.send(5).unwrap());
+            let sending = when_this_sleeps(move || sender.send(5).unwrap());
             assert_eq!(receiver.recv(), Ok(5));
             sending.join().unwrap();
         });
@@ -68,22 +71,26 @@ fn a_lock_of_parking_lot_says_that_it_waits_in_a_thread_local() {
     let ended = in_child("parking::a_lock_of_parking_lot_says_that_it_waits_in_a_thread_local", || {
         patch_all();
         let mutex = Arc::new(parking_lot::Mutex::new(0));
-        let (told, tell) = (Arc::new(AtomicBool::new(false)), Arc::clone(&mutex));
-        let has = Arc::clone(&told);
-        let holder = thread::spawn(move || {
-            let mut guard = tell.lock();
-            has.store(true, Ordering::Release);
-            thread::sleep(20 * MS);
-            *guard += 1;
-        });
         let greenlet = Builder::new().name("visitor").spawn(move || {
-            while !told.load(Ordering::Acquire) {
-                thread::sleep(MS);
+            let held = Arc::new(AtomicBool::new(false));
+            // SAFETY: it has no preconditions.
+            let id = unsafe { libc::gettid() };
+            let holder = thread::spawn({
+                let (mutex, held) = (Arc::clone(&mutex), Arc::clone(&held));
+                move || {
+                    let mut guard = mutex.lock();
+                    held.store(true, Ordering::Release);
+                    wait_until_it_sleeps(id);
+                    *guard += 1;
+                }
+            });
+            while !held.load(Ordering::Acquire) {
+                yield_now();
             }
             assert_eq!(*mutex.lock(), 1);
+            holder.join().unwrap();
         });
         greenlet.join().unwrap();
-        holder.join().unwrap();
     });
     assert_eq!(ended.count("greenlet: "), 1, "{}", ended.stderr);
     assert_eq!(ended.count("'visitor'"), 1);
@@ -96,7 +103,7 @@ fn a_main_greenlet_without_others_parks_in_silence() {
         patch_all();
         yield_now();
         let thread = thread::current();
-        let unparker = later(move || thread.unpark());
+        let unparker = when_this_sleeps(move || thread.unpark());
         thread::park();
         unparker.join().unwrap();
         thread::scope(|scope| {

@@ -23,3 +23,11 @@ pub(crate) fn timed<R>(f: impl FnOnce() -> R) -> (Duration, R) {
     let result = f();
     (start.elapsed(), result)
 }
+
+/// Waits until another thread of this process sleeps in the kernel, in a wait for a futex. The thread that asks goes on running.
+pub(crate) fn wait_until_it_sleeps(thread: libc::pid_t) {
+    let begin = format!("{} ", libc::SYS_futex);
+    while !std::fs::read_to_string(format!("/proc/self/task/{thread}/syscall")).unwrap().starts_with(&begin) {
+        thread::yield_now();
+    }
+}
