@@ -22,7 +22,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use greenlet_hub::{Io, Kind, ShortLock, patching};
+use greenlet_hub::{Io, Kind, patching};
 
 const CHUNK: usize = 64;
 /// The kernel's own limit is 2^30 by default settings that nobody has (`fs.nr_open` is 2^20); beyond it a call is the plain one.
@@ -63,7 +63,7 @@ pub(crate) struct Descriptor {
     file: [AtomicU64; 2],
     io: Io<Number>,
     /// Held while the descriptor is made non-blocking for the length of a call, and while the user changes that.
-    flags: ShortLock<()>,
+    flags: Spin,
     /// Whether it is so at this moment.
     toggled: AtomicBool,
 }
@@ -218,7 +218,7 @@ impl Descriptor {
             timeouts: Default::default(),
             file: Default::default(),
             io: Io::from_nonblocking(Number(number), Kind::SharedStream),
-            flags: ShortLock::new(()),
+            flags: Spin::new(),
             toggled: AtomicBool::new(false),
         }
     }
@@ -392,6 +392,64 @@ impl Descriptor {
         facts & KNOWN != 0
             && facts & NONBLOCKING == 0
             && self.timeouts.iter().all(|nanos| nanos.load(Ordering::Relaxed) == 0)
+    }
+}
+
+/// A lock that is held for one call. Not a `ShortLock`, since a forked child has to get rid of a holder that it does not have.
+#[derive(Debug)]
+struct Spin(AtomicBool);
+
+impl Spin {
+    const fn new() -> Spin {
+        Spin(AtomicBool::new(false))
+    }
+
+    fn lock(&self) -> Locked<'_> {
+        while self.0.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            // The thread gives way, and not the greenlet: it may hold something that others need.
+            // SAFETY: a call without arguments.
+            unsafe { crate::raw::syscall!(libc::SYS_sched_yield) };
+        }
+        Locked(self)
+    }
+}
+
+struct Locked<'a>(&'a Spin);
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.0.0.store(false, Ordering::Release);
+    }
+}
+
+/// Begins anew in a forked child: what is registered is its parent's, and whoever was in the middle of something is not there.
+///
+/// # Safety
+///
+/// The process has one thread, which is in the middle of none of the calls of this module.
+pub(crate) unsafe fn begin_anew_in_child() {
+    for chunk in &ENTRIES {
+        let chunk = chunk.load(Ordering::Acquire);
+        if chunk.is_null() {
+            continue;
+        }
+        for index in 0..CHUNK {
+            // SAFETY: a chunk has that many entries and is never freed.
+            let entry = unsafe { chunk.add(index) };
+            // SAFETY: as above; entries are shared only.
+            let number = unsafe { (*entry).number };
+            // SAFETY: as above.
+            let io = unsafe { &raw mut (*entry).io };
+            // SAFETY: nobody uses the entry meanwhile, by the contract of this function. The old one is not dropped: it is the parent's.
+            unsafe { io.write(Io::from_nonblocking(Number(number), Kind::SharedStream)) };
+            // SAFETY: as above.
+            let entry = unsafe { &*entry };
+            entry.flags.0.store(false, Ordering::Relaxed);
+            entry.toggled.store(false, Ordering::Relaxed);
+            // What it is has to be asked again, and who else has it is not known.
+            let known = entry.facts.load(Ordering::Relaxed);
+            entry.facts.store(known & (BORN | SHARED), Ordering::Relaxed);
+        }
     }
 }
 

@@ -61,6 +61,7 @@ mod real;
 mod wait;
 
 mod fds;
+mod fork;
 mod transfer;
 mod vectors;
 
@@ -205,6 +206,7 @@ impl Patch {
         let mut notes = probe::run(self.groups)?;
         let groups = layout::prepare(self.groups, &mut notes);
         signal::wrap_installed();
+        fork::register();
         teardown::begin();
         gate::open(groups);
         Ok(Patched { groups: gate::groups(), notes })
