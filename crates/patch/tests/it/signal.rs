@@ -99,7 +99,8 @@ fn a_signal_that_comes_while_all_wait_disturbs_nobody() {
         let (took, ()) = timed(|| thread::sleep(50 * MS));
         assert!(took >= 50 * MS);
         greenlet_hub::offload(move || sender.join().unwrap());
-        assert_eq!(CALLS.load(Ordering::SeqCst), 20);
+        // Those that come while one is due are one.
+        assert!((1..=20).contains(&CALLS.load(Ordering::SeqCst)));
         writer.write_all(b"x").unwrap();
         reading.join().unwrap().unwrap();
     });
