@@ -207,6 +207,9 @@ impl Patch {
         signal::wrap_installed();
         teardown::begin();
         gate::open(groups);
+        if groups & Group::Locks as u32 != 0 {
+            parker::find();
+        }
         Ok(Patched { groups: gate::groups(), notes })
     }
 }
