@@ -121,6 +121,9 @@ enum From {
 ///
 /// That of the call.
 unsafe fn wait(call: Arguments, bits: u32, from: From) -> isize {
+    if parker::is_probe(call.address) {
+        return -(libc::ETIMEDOUT as isize);
+    }
     let deadline = if call.timeout == 0 {
         Some(Deadline::NEVER)
     } else {
@@ -144,7 +147,6 @@ unsafe fn wait(call: Arguments, bits: u32, from: From) -> isize {
     }
     match parker::judge(call.address) {
         parker::Verdict::Lock => {}
-        parker::Verdict::Probe => return -(libc::ETIMEDOUT as isize),
         // SAFETY: the caller's promise.
         parker::Verdict::OfThread => return unsafe { real(call) },
     }

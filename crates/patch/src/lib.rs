@@ -209,6 +209,9 @@ impl Patch {
         fork::register();
         teardown::begin();
         gate::open(groups);
+        if groups & Group::Locks as u32 != 0 {
+            parker::find();
+        }
         Ok(Patched { groups: gate::groups(), notes })
     }
 }

@@ -4,14 +4,16 @@
 //! thread-local. All greenlets of a hub share those. Were one that waits there to switch, another could find the place in use, or take a wake-up that is not its own. So it
 //! blocks the thread, as it would without this crate, and says so once.
 //!
-//! **std's place** is found by a probe: a `park_timeout` of no time at all makes a futex wait on it. If the thread had been unparked, it makes none, and the token is gone: a second one
-//! does then, and the token is given back. That is done once a thread, at the first futex wait of one of its greenlets.
+//! **std's place** lies in what a `Thread` points to, always at the same distance. That is found by a probe, once a process, on the thread that patches: a `park_timeout` of no time at all makes a
+//! futex wait on it. If the thread had been unparked, it makes none, and the token is gone: a second one does then, and the token is given back. (An unparking that comes from another thread in just that
+//! microsecond is lost.) It is not done when a wait is to be judged: that may be a `park` already, whose state the probe would take away.
 //!
 //! **Thread-locals** of the executable and of the libraries that were loaded with it lie at the same distance from each thread's pointer; that range is found once a process. Those of libraries
 //! that were opened later lie on the heap, and are not recognised.
 
+use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use greenlet_hub::{Handle, patching};
@@ -19,18 +21,11 @@ use greenlet_hub::{Handle, patching};
 use crate::table::thread_pointer;
 use crate::{report, wait};
 
-/// The thread's word while its parker is searched for.
-const PROBING: usize = 1;
-/// The same once it was not found.
-const UNKNOWN: usize = 2;
-
 /// What a futex wait of a greenlet is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Something that belongs to no thread.
     Lock,
-    /// The probe: there is no wait.
-    Probe,
     /// Something that belongs to this thread: the wait blocks it.
     OfThread,
 }
@@ -38,15 +33,12 @@ pub(crate) enum Verdict {
 /// Says what a greenlet's futex wait is for, and warns of what does not work.
 #[inline]
 pub(crate) fn judge(address: usize) -> Verdict {
-    let mut word = patching::thread_word().unwrap_or(UNKNOWN);
-    if word == 0 {
-        word = probe();
+    let mut parker = patching::thread_word().unwrap_or(0);
+    if parker == 0 {
+        parker = parker_of(&thread::current());
+        patching::set_thread_word(parker);
     }
-    if word == PROBING {
-        patching::set_thread_word(address);
-        return Verdict::Probe;
-    }
-    if address == word {
+    if address == parker {
         return warn(What::Parker);
     }
     if lies_in_thread_locals(address) {
@@ -55,23 +47,65 @@ pub(crate) fn judge(address: usize) -> Verdict {
     Verdict::Lock
 }
 
-/// Finds the thread's parker.
-#[cold]
-fn probe() -> usize {
-    patching::set_thread_word(PROBING);
-    thread::park_timeout(Duration::ZERO);
-    let had_token = patching::thread_word() == Some(PROBING);
-    if had_token {
+// ---- std's parker ----
+
+/// How far behind what a `Thread` points to its parker lies; `NOWHERE` as long as that is not known.
+static OFFSET: AtomicUsize = AtomicUsize::new(NOWHERE);
+const NOWHERE: usize = usize::MAX;
+/// It does not lie further away, if it lies there at all.
+const NEAR: usize = 256;
+
+/// The thread that probes, and what it has found.
+static PROBER: AtomicUsize = AtomicUsize::new(0);
+static PROBED: AtomicUsize = AtomicUsize::new(0);
+
+/// Finds out where std parks threads. To be called when futexes are patched.
+pub(crate) fn find() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        PROBER.store(thread_pointer(), Ordering::Relaxed);
         thread::park_timeout(Duration::ZERO);
+        let had_token = PROBED.load(Ordering::Relaxed) == 0;
+        if had_token {
+            thread::park_timeout(Duration::ZERO);
+        }
+        PROBER.store(0, Ordering::Relaxed);
+        let this = thread::current();
+        if had_token {
+            this.unpark();
+        }
+        let offset = PROBED.load(Ordering::Relaxed).wrapping_sub(pointer_of(&this));
+        if offset < NEAR {
+            OFFSET.store(offset, Ordering::Relaxed);
+        }
+    });
+}
+
+/// Whether a futex wait is the probe's, and none.
+#[inline]
+pub(crate) fn is_probe(address: usize) -> bool {
+    let prober = PROBER.load(Ordering::Relaxed);
+    if prober == 0 || prober != thread_pointer() {
+        return false;
     }
-    if patching::thread_word() == Some(PROBING) {
-        // Somebody unparks it all the time, or std parks by something else.
-        patching::set_thread_word(UNKNOWN);
+    PROBED.store(address, Ordering::Relaxed);
+    true
+}
+
+/// Where std parks a thread; an address that nothing has if that is not known.
+fn parker_of(thread: &Thread) -> usize {
+    match OFFSET.load(Ordering::Relaxed) {
+        NOWHERE => NOWHERE,
+        offset => pointer_of(thread).wrapping_add(offset),
     }
-    if had_token {
-        thread::current().unpark();
-    }
-    patching::thread_word().unwrap_or(UNKNOWN)
+}
+
+/// What a `Thread` points to.
+fn pointer_of(thread: &Thread) -> usize {
+    const { assert!(size_of::<Thread>() == size_of::<usize>()) };
+    // It is only compared with addresses; were it no pointer at all, `find` would find nothing.
+    // SAFETY: a word that is initialised: a `Thread` is one word, without padding.
+    unsafe { (&raw const *thread).cast::<usize>().read() }
 }
 
 /// What belongs to a thread.
@@ -111,6 +145,8 @@ fn is_alone() -> bool {
     wait::trip();
     hub.load() == 0
 }
+
+// ---- thread-locals ----
 
 /// How far below and above the thread pointer the static thread-locals reach; 0 and 0: not looked yet.
 static BELOW: AtomicUsize = AtomicUsize::new(0);

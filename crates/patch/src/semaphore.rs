@@ -3,8 +3,10 @@
 //! The count stays the C library's own: to wait is its `sem_trywait`, to post is its `sem_post`, which wakes a thread in the kernel, and then one in the table. Those that are shared between processes, named ones among them, are the C
 //! library's altogether. The waits never end with EINTR.
 //!
-//! `sem_post` may be called in a signal's handler. There it wakes threads and greenlets of other hubs; one of the interrupted hub's own is woken as well, unless the handler came in the middle of
-//! the hub's own work: see `table.rs`.
+//! `sem_post` may be called in a signal's handler, which can have come in the middle of the hub's own work, or of an allocation: there it only adds the unit, and wakes threads. So a greenlet that waits for a
+//! unit looks again each second; and no deadlock is reported of one that does, which is right, since a signal may end its wait.
+
+use std::time::Duration;
 
 use greenlet_hub::Reason;
 use libc::{c_int, clockid_t, sem_t, timespec};
@@ -13,6 +15,7 @@ use crate::clock::Deadline;
 use crate::gate::{self, Call};
 use crate::layout::SEMAPHORE_IS_SHARED;
 use crate::raw;
+use crate::signal;
 use crate::table::{self, ANY, Ended, Key, Kind, Options, Who};
 
 pub(crate) mod real {
@@ -64,12 +67,16 @@ unsafe fn wait(
     if result == 0 { 0 } else { -1 }
 }
 
+/// How long a unit that a handler has added may lie there unseen.
+const LOOK: Duration = Duration::from_secs(1);
+
 fn wait_long(semaphore: *mut sem_t, deadline: Deadline, attempt: impl Fn() -> c_int) -> c_int {
     let mut was_woken = false;
     loop {
         let mut result = libc::EAGAIN;
         let reason = Reason::new("a semaphore (sem_wait)");
-        let options = Options { first: was_woken, ..Options::new(key(semaphore), deadline.instant(), reason) };
+        let options = Options::new(key(semaphore), deadline.instant(), reason);
+        let options = Options { first: was_woken, look: Some(LOOK), ..options };
         let check = |_: &table::List| {
             result = attempt();
             result == libc::EAGAIN
@@ -145,7 +152,7 @@ unsafe extern "C" fn sem_clockwait(semaphore: *mut sem_t, clock: clockid_t, time
 unsafe extern "C" fn sem_post(semaphore: *mut sem_t) -> c_int {
     // SAFETY: the caller's promise. From here on it may be gone: its address serves as a name only.
     let result = unsafe { real::sem_post(semaphore) };
-    if result == 0 && gate::is_watched(Call::sem_post) {
+    if result == 0 && gate::is_watched(Call::sem_post) && !signal::in_handler() {
         table::wake(key(semaphore), 1, ANY);
     }
     result

@@ -16,6 +16,7 @@
 //! `pause`, and calls that wait with another signal mask, end when a handler has run. A greenlet that waits so hangs up a *bell*: an eventfd that our function rings after the
 //! user's handler. Of a handler that runs on another thread of the process it is told as well.
 
+use std::cell::Cell;
 use std::hint;
 use std::io;
 use std::ptr;
@@ -157,6 +158,7 @@ unsafe extern "C" fn called<const PLACE: usize>(signal: c_int, info: *mut siginf
     let handler = PLACES[PLACE][signal as usize].load(Ordering::Acquire);
     {
         let _inside = Inside::enter();
+        let _running = Running::enter();
         let address = (handler & !HAS_INFO) as *const ();
         if handler & HAS_INFO != 0 {
             // SAFETY: the user has installed it as a function of this type.
@@ -169,6 +171,32 @@ unsafe extern "C" fn called<const PLACE: usize>(signal: c_int, info: *mut siginf
         }
     }
     ring();
+}
+
+thread_local! {
+    /// How many handlers run on this thread, each in the middle of the one before. Read in handlers: so it has neither an initialiser nor a destructor.
+    static RUNNING: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Whether what runs is a handler, on whatever thread: it may be in the middle of an allocation.
+pub(crate) fn in_handler() -> bool {
+    RUNNING.get() != 0
+}
+
+/// Counts a handler while it lives.
+struct Running;
+
+impl Running {
+    fn enter() -> Running {
+        RUNNING.set(RUNNING.get() + 1);
+        Running
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.set(RUNNING.get() - 1);
+    }
 }
 
 /// The address of the function that calls the handler of a place.

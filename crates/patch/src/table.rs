@@ -47,7 +47,7 @@ use std::hint;
 use std::marker::PhantomPinned;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use greenlet_hub::patching::Inside;
 use greenlet_hub::{Claim, Outcome, Reason, Wait, Waiter, shield};
@@ -133,11 +133,24 @@ pub(crate) struct Options {
     pub(crate) reason: Reason,
     /// Ahead of all others: one who was woken, and found the thing taken.
     pub(crate) first: bool,
+    /// How long it takes at the most until the check is asked again, without a wake-up and without losing the place. For greenlets only.
+    pub(crate) look: Option<Duration>,
 }
 
 impl Options {
     pub(crate) fn new(key: Key, deadline: Option<Instant>, reason: Reason) -> Options {
-        Options { key, bits: ANY, deadline, reason, first: false }
+        Options { key, bits: ANY, deadline, reason, first: false, look: None }
+    }
+
+    /// Until when to sleep.
+    fn until(&self) -> Option<Instant> {
+        let look = self.look.map(|look| Instant::now() + look);
+        self.deadline.into_iter().chain(look).min()
+    }
+
+    /// Whether one that has slept until then is to look again.
+    fn looks_again(&self) -> bool {
+        self.look.is_some() && self.deadline.is_none_or(|deadline| Instant::now() < deadline)
     }
 }
 
@@ -145,41 +158,45 @@ impl Options {
 ///
 /// `check` looks, under the bucket's lock (whose list it is shown), whether there is anything to wait for: it is short and neither waits nor wakes. `then` runs when the wait has begun, and with no lock held; if it
 /// says no, there is no wait either.
-pub(crate) fn wait(
-    who: Who,
-    options: Options,
-    check: impl FnOnce(&List) -> bool,
-    then: impl FnOnce() -> bool,
-) -> Ended {
+pub(crate) fn wait(who: Who, options: Options, check: impl FnMut(&List) -> bool, then: impl FnOnce() -> bool) -> Ended {
     match who {
         Who::Greenlet => shield(|| wait_as_greenlet(options, check, then)),
         Who::Thread => wait_as_thread(options, check, then),
     }
 }
 
-fn wait_as_greenlet(options: Options, check: impl FnOnce(&List) -> bool, then: impl FnOnce() -> bool) -> Ended {
+fn wait_as_greenlet(options: Options, mut check: impl FnMut(&List) -> bool, then: impl FnOnce() -> bool) -> Ended {
     // Should anything in here wait, an allocator for instance, that would be another wait, and end this one.
     let inside = Inside::enter();
-    let wait = Wait::begin(options.reason);
+    let mut wait = Wait::begin(options.reason);
     let node = Node::new(options, Sleeper::Greenlet(UnsafeCell::new(Some(wait.waiter()))));
-    let Some(entry) = Entry::insert(&node, options.first, check) else { return Ended::Refused };
+    let Some(entry) = Entry::insert(&node, options.first, &mut check) else { return Ended::Refused };
     if !then() {
         return entry.give_up();
     }
     drop(inside);
-    match wait.until(options.deadline) {
-        Outcome::Notified => entry.was_woken(),
-        // The claim of who may have taken the node out has failed: the wake-up is another's.
-        Outcome::TimedOut => Ended::TimedOut,
-        Outcome::Interrupted(interrupted) => {
-            // In a shield that is a deadlock. The panic says who waits for what, and ends with the shell: it aborts.
-            drop(entry);
-            wait::give_up(interrupted)
+    loop {
+        match wait.until(options.until()) {
+            Outcome::Notified => return entry.was_woken(),
+            Outcome::TimedOut if options.looks_again() => {
+                let _inside = Inside::enter();
+                wait = Wait::begin(options.reason);
+                if !entry.look_again(wait.waiter(), &mut check) {
+                    return Ended::Refused;
+                }
+            }
+            // The claim of who may have taken the node out has failed: the wake-up is another's.
+            Outcome::TimedOut => return Ended::TimedOut,
+            Outcome::Interrupted(interrupted) => {
+                // In a shield that is a deadlock.
+                drop(entry);
+                wait::give_up(interrupted)
+            }
         }
     }
 }
 
-fn wait_as_thread(options: Options, check: impl FnOnce(&List) -> bool, then: impl FnOnce() -> bool) -> Ended {
+fn wait_as_thread(options: Options, check: impl FnMut(&List) -> bool, then: impl FnOnce() -> bool) -> Ended {
     let node = Node::new(options, Sleeper::Thread(AtomicU32::new(0)));
     let Some(entry) = Entry::insert(&node, options.first, check) else { return Ended::Refused };
     if !then() {
@@ -661,7 +678,7 @@ struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     /// Puts it in and calls `check`; `None` if that says no: it is out again.
-    fn insert(node: &'a Node, first: bool, check: impl FnOnce(&List) -> bool) -> Option<Entry<'a>> {
+    fn insert(node: &'a Node, first: bool, mut check: impl FnMut(&List) -> bool) -> Option<Entry<'a>> {
         let bucket = node.key().bucket();
         let Some(mut list) = bucket.lock() else { wait_in_handler() };
         bucket.count.fetch_add(1, Ordering::SeqCst);
@@ -678,6 +695,26 @@ impl<'a> Entry<'a> {
         list.unlink(node);
         bucket.count.fetch_sub(1, Ordering::Relaxed);
         None
+    }
+
+    /// Goes on with another wait, in its place; false if `check` says no: it is out.
+    fn look_again(&self, waiter: Waiter, mut check: impl FnMut(&List) -> bool) -> bool {
+        let Sleeper::Greenlet(place) = &self.node.sleeper else { unreachable!("only greenlets look again") };
+        let mut list = self.lock();
+        // SAFETY: touched under the lock, once the node has been made.
+        *unsafe { &mut *place.get() } = Some(waiter);
+        if !self.node.is_in.get() {
+            // Whoever has taken it out to wake it came too late for that, and it was the first.
+            list.bucket.count.fetch_add(1, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            list.push_front(self.node);
+        }
+        if check(&list) {
+            return true;
+        }
+        list.unlink(self.node);
+        list.bucket.count.fetch_sub(1, Ordering::Relaxed);
+        false
     }
 
     /// It was woken: so it is out, which was done before.
@@ -697,20 +734,24 @@ impl<'a> Entry<'a> {
 
     /// Takes it out; false if somebody has.
     fn remove(&self) -> bool {
+        let mut list = self.lock();
+        if !self.node.is_in.get() {
+            return false;
+        }
+        list.unlink(self.node);
+        list.bucket.count.fetch_sub(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Locks the bucket that it is in, or was in last.
+    fn lock(&self) -> List {
         loop {
             let key = self.node.key();
-            let bucket = key.bucket();
-            let Some(mut list) = bucket.lock() else { wait_in_handler() };
-            if self.node.key() != key {
-                // It was moved meanwhile.
-                continue;
+            let Some(list) = key.bucket().lock() else { wait_in_handler() };
+            // It may have been moved meanwhile.
+            if self.node.key() == key {
+                return list;
             }
-            if !self.node.is_in.get() {
-                return false;
-            }
-            list.unlink(self.node);
-            bucket.count.fetch_sub(1, Ordering::Relaxed);
-            return true;
         }
     }
 }

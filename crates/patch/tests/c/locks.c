@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -90,3 +91,12 @@ int c_sem_timedwait(sem_t *sem, long ms) {
     return sem_timedwait(sem, &time);
 }
 int c_sem_post(sem_t *sem) { return sem_post(sem); }
+
+static sem_t *posted;
+static void post(int signal) { (void)signal; sem_post(posted); }
+/* Has a handler of the signal post to the semaphore. */
+int c_sem_post_by(sem_t *sem, int signal) {
+    struct sigaction action = {.sa_handler = post};
+    posted = sem;
+    return sigaction(signal, &action, NULL);
+}

@@ -40,6 +40,7 @@ functions! { "locks": Locks {
     c_sem_wait(usize) -> i32;
     c_sem_timedwait(usize, i64) -> i32;
     c_sem_post(usize) -> i32;
+    c_sem_post_by(usize, i32) -> i32;
 } }
 
 /// Calls one of them; the objects are made by the library and never freed.
@@ -350,6 +351,20 @@ fn a_c_semaphore_is_posted_by_threads_and_greenlets() {
     let greenlets = Vec::from_iter((0..10).map(|_| spawn(move || work(yield_now))));
     assert!(joinall(greenlets).iter().all(Result::is_ok));
     threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[test]
+fn a_unit_that_a_signals_handler_adds_is_found() {
+    let Some(locks) = locks() else { return };
+    let semaphore = c!(locks.c_sem_new(0));
+    assert_eq!(c!(locks.c_sem_post_by(semaphore, libc::SIGUSR2)), 0);
+    let waiters = Vec::from_iter((0..3).map(|_| spawn(move || c!(locks.c_sem_wait(semaphore)))));
+    yield_now();
+    for _ in 0..3 {
+        // SAFETY: the signal has a handler.
+        assert_eq!(unsafe { libc::raise(libc::SIGUSR2) }, 0);
+    }
+    assert!(joinall(waiters).into_iter().all(|result| result.unwrap() == 0));
 }
 
 #[test]

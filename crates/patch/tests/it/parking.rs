@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use greenlet_hub::{Builder, no_switch, spawn, yield_now};
 use greenlet_patch::patch_all;
@@ -116,19 +116,35 @@ fn a_main_greenlet_without_others_parks_in_silence() {
 #[test]
 fn the_search_for_the_parker_takes_nobodys_token() {
     let ended = in_child("parking::the_search_for_the_parker_takes_nobodys_token", || {
+        let begin = Instant::now();
+        thread::current().unpark();
         patch_all();
-        let greenlet = spawn(|| {
-            thread::current().unpark();
-            let begin = std::time::Instant::now();
-            // The first wait for a futex on this thread: it probes.
-            let _ = std::sync::Condvar::new().wait_timeout(std::sync::Mutex::new(()).lock().unwrap(), MS);
-            // It has a token.
-            thread::park_timeout(Duration::from_secs(50));
-            assert!(begin.elapsed() < Duration::from_secs(40));
-        });
-        greenlet.join().unwrap();
+        thread::park_timeout(Duration::from_secs(50));
+        assert!(begin.elapsed() < Duration::from_secs(40));
+        // And leaves none.
+        let begin = Instant::now();
+        thread::park_timeout(20 * MS);
+        assert!(begin.elapsed() >= 20 * MS);
     });
     assert_eq!(ended.count("greenlet: "), 0, "{}", ended.stderr);
+}
+
+#[test]
+fn the_parker_of_another_thread_than_the_one_that_patched_is_known_as_well() {
+    let ended = in_child("parking::the_parker_of_another_thread_than_the_one_that_patched_is_known_as_well", || {
+        patch_all();
+        let other = thread::spawn(|| {
+            let greenlet = spawn(|| {
+                let thread = thread::current();
+                let unparker = when_this_sleeps(move || thread.unpark());
+                thread::park();
+                unparker.join().unwrap();
+            });
+            greenlet.join().unwrap();
+        });
+        other.join().unwrap();
+    });
+    assert_eq!(ended.count("thread::park"), 1, "{}", ended.stderr);
 }
 
 #[test]
