@@ -82,7 +82,7 @@ pub(crate) struct Column {
     pub(crate) serve_spinning: Option<Serve>,
     /// The same as `serve`, in the case that is about a server written with std's sockets.
     pub(crate) serve_patched: Option<Serve>,
-    /// Keeps so many connections to a redis-server, each asking [`Pings::next`] whenever it has its answer.
+    /// Keeps so many connections to a redis-server, each sending the next command when it has its answer, as [`Pings`] says.
     pub(crate) ping: Option<fn(&Pings)>,
     /// The functions whose calls are counted, made ready as a program would.
     pub(crate) calls: Option<fn() -> Calls>,
