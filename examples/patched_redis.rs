@@ -1,12 +1,12 @@
 //! 200 clients of the `redis` crate, which blocks and knows nothing of greenlets, on one OS thread: each waits for an item
 //! of a queue of its own, and redis counts them.
 //!
-//!     cargo run --release --features patch --example patched_redis -- URL [N]      e.g. redis://127.0.0.1/, N: 200
-//!     cargo run --release --features patch --example patched_redis -- --demo [N]
+//!     cargo run --release --example patched_redis --features patch -- URL [N]      e.g. redis://127.0.0.1/, N: 200
+//!     cargo run --release --example patched_redis --features patch -- --demo [N]
 //!
 //! The demo starts a `redis-server` of its own, if one is installed.
 
-use std::{error::Error, thread, time::Duration};
+use std::{error::Error, iter, thread, time::Duration};
 
 use greenlet::{joinall, patch_all, spawn};
 use redis::{Client, Commands, Connection, InfoDict, RedisResult};
@@ -28,11 +28,9 @@ fn main() {
 fn run(url: &str, clients: usize) -> Result<(), Box<dyn Error>> {
     let client = Client::open(url)?;
     let mut connection = client.get_connection()?;
-    let start = |number| {
-        let client = client.clone();
-        spawn(move || client.get_connection()?.blpop(queue(number), 60.0))
-    };
-    let popping: Vec<_> = (0..clients).map(start).collect();
+    let clones = iter::repeat_n(client.clone(), clients).enumerate();
+    let pop = |(number, client): (_, Client)| spawn(move || client.get_connection()?.blpop(queue(number), 60.0));
+    let popping: Vec<_> = clones.map(pop).collect();
     // A client has no reason to end before, unless it has failed.
     while blocked(&mut connection)? < clients && !popping.iter().any(|popping| popping.is_finished()) {
         thread::sleep(Duration::from_millis(5)); // std's own: it lets the others run

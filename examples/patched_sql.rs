@@ -1,8 +1,8 @@
 //! 100 clients of the `mysql` crate, which blocks and knows nothing of greenlets, on one OS thread: each has a query that
 //! takes 200 ms, and the server counts them.
 //!
-//!     cargo run --release --features patch --example patched_sql -- URL [N]         e.g. mysql://user@127.0.0.1/, N: 100
-//!     cargo run --release --features patch --example patched_sql -- --demo [N]
+//!     cargo run --release --example patched_sql --features patch -- URL [N]         e.g. mysql://user@127.0.0.1/, N: 100
+//!     cargo run --release --example patched_sql --features patch -- --demo [N]
 //!
 //! The demo starts a `mariadbd` of its own, if one is installed.
 

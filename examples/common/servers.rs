@@ -55,7 +55,12 @@ pub(crate) fn mariadb() -> Option<Server> {
         let mut command = dir.server(&program, "KILL");
         command.args(["--no-defaults", &data, "--bind-address=127.0.0.1", &format!("--port={port}")]);
         command.arg(format!("--socket={}", dir.0.join("socket").display()));
-        command.args(["--skip-grant-tables", "--skip-name-resolve", "--innodb-buffer-pool-size=8M"]);
+        command.args([
+            "--skip-grant-tables",
+            "--skip-name-resolve",
+            "--innodb-buffer-pool-size=8M",
+            "--max-connections=2000",
+        ]);
         // The server speaks first: its version is in what it says.
         (command, Ready::Says(b"", b"MariaDB"))
     }))

@@ -7,6 +7,8 @@ mod descriptors;
 mod docs;
 mod matrix;
 mod panics;
+#[cfg(feature = "patch")]
+mod patched;
 mod real_clients;
 mod support;
 mod two_hubs;

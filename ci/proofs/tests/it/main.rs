@@ -20,6 +20,7 @@ mod local;
 mod servers;
 
 mod curl;
+mod interrupts;
 mod memcache;
 mod mysql;
 mod native_tls;
