@@ -78,6 +78,7 @@ mod word;
 
 mod current;
 mod deadlock;
+mod fork;
 mod gauges;
 mod hub;
 mod overflow;
