@@ -533,46 +533,82 @@ fn a_thread_without_a_hub_forks() {
     .check();
 }
 
+/// Forks so many children one after the other while other threads do these things again and again.
+fn fork_while_others(hammers: Vec<Box<dyn Fn() + Send>>, count: usize, body: impl Fn(usize)) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let hammers = hammers.into_iter().map(|hammer| {
+        let stop = Arc::clone(&stop);
+        thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                hammer();
+            }
+        })
+    });
+    let hammers = Vec::from_iter(hammers);
+    // Until all of them are at work: see below.
+    sleep(20 * MS);
+    for round in 0..count {
+        check(child(|| body(round)));
+    }
+    stop.store(true, Ordering::Relaxed);
+    hammers.into_iter().for_each(|hammer| hammer.join().unwrap());
+}
+
 #[test]
-fn children_that_are_forked_while_other_threads_work_do_not_hang() {
-    let name = "fork::children_that_are_forked_while_other_threads_work_do_not_hang";
-    in_child(name, || {
-        let stop = Arc::new(AtomicBool::new(false));
-        let hammers: [fn(); 4] = [
-            || drop(thread::spawn(|| spawn(|| ()).join()).join()),
-            || assert_eq!(offload(|| ThreadPool::new(1).apply(|| 1)), 1),
-            || drop(joinall((0..50).map(|n| HubPool::global().spawn(move || [n; 200])))),
-            || drop(joinall((0..200).map(|_| spawn(|| catch_unwind(|| timeout(Duration::ZERO, || sleep(MS))))))),
+fn children_go_on_whatever_other_threads_were_in_the_middle_of() {
+    in_child("fork::children_go_on_whatever_other_threads_were_in_the_middle_of", || {
+        // Hubs that are made and end, and blocks that are freed elsewhere.
+        let hammers: Vec<Box<dyn Fn() + Send>> = vec![
+            Box::new(|| thread::spawn(|| spawn(|| ()).join().unwrap()).join().unwrap()),
+            Box::new(|| assert_eq!(offload(|| ThreadPool::new(1).apply(|| 1)), 1)),
+            Box::new(|| drop(joinall((0..50).map(|n| HubPool::global().spawn(move || [n; 200]))))),
+            Box::new(|| drop(joinall((0..100).map(|_| spawn(|| timeout(Duration::ZERO, || sleep(MS))))))),
         ];
-        let hammers = hammers.map(|hammer| {
-            let stop = Arc::clone(&stop);
-            thread::spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    hammer();
-                }
-            })
+        // Not with threads of its own: a thread that std starts or ends at the moment of the fork has a lock of std's, which the child's next thread would wait for.
+        fork_while_others(hammers, 200, |_| {
+            let spawned = Vec::from_iter((0..100).map(|n| {
+                spawn(move || {
+                    sleep(MS);
+                    n
+                })
+            }));
+            assert!(joinall(spawned).iter().all(Result::is_ok));
+            assert!(catch_unwind(|| timeout(MS, || sleep(HANG)).unwrap()).is_err());
+            let (mut near, far) = UnixStream::pair().unwrap();
+            let reading = spawn(move || wait_readable_timeout(&far, HANG).unwrap());
+            near.write_all(b"x").unwrap();
+            assert!(reading.join().unwrap());
         });
-        for round in 0..150 {
-            let pid = child(|| {
-                assert_eq!(offload(|| 1), 1);
-                let spawned = Vec::from_iter((0..100).map(|n| {
-                    spawn(move || {
-                        yield_now();
-                        n
-                    })
-                }));
-                assert!(joinall(spawned).iter().all(Result::is_ok));
-                thread::spawn(|| spawn(|| 1).join().unwrap()).join().unwrap();
-                if round % 8 == 0 {
-                    assert_eq!(HubPool::global().spawn(|| (sleep(MS), 2).1).join().unwrap(), 2);
-                }
-            });
-            check(pid);
-        }
-        stop.store(true, Ordering::Relaxed);
-        for hammer in hammers {
-            hammer.join().unwrap();
-        }
+    })
+    .check();
+}
+
+#[test]
+fn threads_of_children_go_on_whatever_other_threads_were_in_the_middle_of() {
+    let name = "fork::threads_of_children_go_on_whatever_other_threads_were_in_the_middle_of";
+    in_child(name, || {
+        let pool = Arc::new(ThreadPool::new(2));
+        // Both threads are there.
+        let (send, receive) = mpsc::channel::<()>();
+        let first = pool.spawn(move || receive.recv());
+        pool.apply(move || drop(send));
+        assert!(first.join().unwrap().is_err());
+        assert_eq!(HubPool::global().spawn(|| 1).join().unwrap(), 1);
+        // Each job that uses greenlets has a hub that is made and ends, on threads that stay.
+        let (one, other) = (Arc::clone(&pool), Arc::clone(&pool));
+        let hammers: Vec<Box<dyn Fn() + Send>> = vec![
+            Box::new(move || assert_eq!(one.apply(|| spawn(|| 1).join().unwrap()), 1)),
+            Box::new(move || drop(other.spawn(|| joinall((0..50).map(|n| spawn(move || n)))).join())),
+            Box::new(|| drop(joinall((0..50).map(|n| HubPool::global().spawn(move || [n; 200]))))),
+        ];
+        fork_while_others(hammers, 150, |round| {
+            assert_eq!(offload(|| 1), 1);
+            assert_eq!(pool.apply(|| 2), 2);
+            assert_eq!(thread::spawn(|| spawn(|| 3).join().unwrap()).join().unwrap(), 3);
+            if round % 4 == 0 {
+                assert_eq!(HubPool::global().spawn(|| (sleep(MS), 4).1).join().unwrap(), 4);
+            }
+        });
     })
     .check();
 }
