@@ -2,12 +2,15 @@
 //!
 //! Each test runs in a process of its own, which forks: the test harness has threads that a child would miss.
 
+use std::cell::Cell;
+use std::future::{IntoFuture, poll_fn};
 use std::io::{self, Read, Write, pipe};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::process::Command;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,8 +20,9 @@ use std::time::{Duration, Instant};
 
 use greenlet_hub::patching::may_wait;
 use greenlet_hub::{
-    Handle, HubPool, Io, JoinError, Kind, Reason, ThreadPool, Wait, WaitList, current, joinall, lookup_host, no_switch,
-    offload, scope, shutdown, sleep, spawn, spawn_later, timeout, wait_readable, wait_readable_timeout, yield_now,
+    Handle, HubPool, Io, JoinError, Kind, Reason, ThreadPool, Wait, WaitList, block_on, current, joinall, lookup_host,
+    no_switch, offload, scope, shutdown, sleep, spawn, spawn_later, timeout, wait_readable, wait_readable_timeout,
+    yield_now,
 };
 
 use crate::child::{alone_in_child, in_child};
@@ -161,13 +165,18 @@ fn the_parent_s_registrations_are_undisturbed() {
     alone_in_child("fork::the_parent_s_registrations_are_undisturbed", || {
         let (near, far) = UnixStream::pair().unwrap();
         let near = Rc::new(Io::new(near, Kind::Stream).unwrap());
+        let received = Rc::new(Cell::new(0));
         let receive = |near: &Io<UnixStream>| {
             let mut buf = [0; 8];
             near.read_some_with(8, None, |mut stream| stream.read(&mut buf)).map(|n| buf[..n].to_vec())
         };
         let reader = spawn({
-            let near = Rc::clone(&near);
-            move || (0..20).map(|_| receive(&near).unwrap().len()).sum::<usize>()
+            let (near, received) = (Rc::clone(&near), Rc::clone(&received));
+            move || {
+                while received.get() < 20 {
+                    received.set(received.get() + receive(&near).unwrap().len());
+                }
+            }
         });
         yield_now();
         sleep(MS);
@@ -189,10 +198,12 @@ fn the_parent_s_registrations_are_undisturbed() {
             });
             check(pid);
             (&far).write_all(b"x").unwrap();
-            yield_now();
+            // Before the next child could take it.
+            while received.get() == round {
+                sleep(MS);
+            }
         }
-        assert!(reader.wait_timeout(HANG));
-        assert_eq!(reader.join().unwrap(), 20);
+        reader.join().unwrap();
     })
     .check();
 }
@@ -327,6 +338,58 @@ fn what_has_forked_keeps_its_timeouts_and_scopes() {
             // The children are the parent's, and nobody has touched what they borrow.
             Err(_) => end_child(|| assert_eq!(numbers, [1, 2, 3])),
         }
+    })
+    .check();
+}
+
+#[test]
+fn a_future_that_waits_for_one_who_is_left_behind_is_told() {
+    alone_in_child("fork::a_future_that_waits_for_one_who_is_left_behind_is_told", || {
+        let sleeper = spawn(|| sleep(100 * MS));
+        yield_now();
+        let mut joined = sleeper.into_future();
+        let mut forked = None;
+        let ended = block_on(poll_fn(|cx| {
+            let ended = Pin::new(&mut joined).poll(cx);
+            // In the middle of the wait, which its end has to wake.
+            if forked.is_none() {
+                assert!(ended.is_pending());
+                forked = Some(fork());
+            }
+            ended
+        }));
+        match forked {
+            Some(Forked::Parent(pid)) => {
+                ended.unwrap();
+                check(pid);
+            }
+            _ => end_child(|| assert!(matches!(ended, Err(JoinError::HubEnded)))),
+        }
+    })
+    .check();
+}
+
+#[test]
+fn a_greenlet_of_another_thread_s_hub_is_not_waited_for() {
+    in_child("fork::a_greenlet_of_another_thread_s_hub_is_not_waited_for", || {
+        let (send, receive) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let thread = thread::spawn(move || {
+            let far = spawn(|| sleep(HANG));
+            send.send((far.greenlet().clone(), Handle::current())).unwrap();
+            yield_now();
+            let _ = offload(move || ended.recv());
+        });
+        let (far, hub) = receive.recv().unwrap();
+        let pid = child(|| {
+            far.wait();
+            assert!(!hub.is_alive() && far.is_finished() && !far.is_successful());
+            assert!(far.kill().is_ok());
+        });
+        check(pid);
+        assert!(!far.is_finished() && hub.is_alive());
+        drop(end);
+        thread.join().unwrap();
     })
     .check();
 }
