@@ -20,6 +20,9 @@
 //!
 //! The cost is a visit to each greenlet of the hub, in the child. That is less than what `fork` itself pays for its stack.
 //!
+//! What std has locks for is std's: of a thread that is being started or that ends at the moment of the fork it may hold one (1.95: that of its handler of stack overflows), and the
+//! child's next thread waits for that for ever. So a child that starts threads, by `offload` say, had better be forked while no other thread is coming or going.
+//!
 //! Only `fork` of the C library calls the handlers. In a child of a bare `clone`, or of `_Fork`, nothing of this crate may be used.
 //!
 //! # Rejected
@@ -34,7 +37,7 @@
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::{fmt, ptr};
 
 use crate::hub::Hub;
@@ -65,6 +68,15 @@ pub(crate) fn register() {
     }
     // SAFETY: the three live as long as the process. That there is no memory for them cannot be helped: then a forked child is on its own.
     unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
+}
+
+/// What is called before anything else in a child; never waited for.
+static FIRST_IN_CHILD: OnceLock<fn()> = OnceLock::new();
+
+/// Has `f` called in each child, before anything is unlocked there. Only the first that comes counts.
+pub(crate) fn call_first_in_child(f: fn()) {
+    let _ = FIRST_IN_CHILD.set(f);
+    register();
 }
 
 /// What is done once a process, before its first hub: nobody else does it meanwhile, and no fork happens in the middle.
@@ -113,6 +125,9 @@ extern "C" fn in_parent() {
 }
 
 extern "C" fn in_child() {
+    if let Some(first) = FIRST_IN_CHILD.get() {
+        first();
+    }
     let Some(mut held) = take_held() else { return };
     GENERATION.fetch_add(1, Ordering::Relaxed);
     deadlock::begin_anew();
