@@ -49,6 +49,9 @@ trait Outcome<T>: Send + Sync {
     /// The result, once, when the job is done.
     fn take(&self) -> Option<Result<T, JoinError>>;
 
+    /// The same, of a parent's job in a forked child, if nobody was in the middle of looking at it.
+    fn try_take(&self) -> Option<Result<T, JoinError>>;
+
     /// Says that nobody will take the result; if it is there, it is the caller's to drop.
     fn detach(&self) -> Option<Result<T, JoinError>>;
 }
@@ -74,6 +77,18 @@ enum Stage<F, T> {
     Running,
     Done(Result<T, JoinError>),
     Taken,
+}
+
+impl<F, T> State<F, T> {
+    fn take_result(&mut self) -> Option<Result<T, JoinError>> {
+        match mem::replace(&mut self.stage, Stage::Taken) {
+            Stage::Done(result) => Some(result),
+            stage => {
+                self.stage = stage;
+                None
+            }
+        }
+    }
 }
 
 impl<F, T> Job<F, T> {
@@ -168,14 +183,11 @@ impl<F: Send, T: Send> Outcome<T> for Job<F, T> {
     }
 
     fn take(&self) -> Option<Result<T, JoinError>> {
-        let mut state = self.state.lock();
-        match mem::replace(&mut state.stage, Stage::Taken) {
-            Stage::Done(result) => Some(result),
-            stage => {
-                state.stage = stage;
-                None
-            }
-        }
+        self.state.lock().take_result()
+    }
+
+    fn try_take(&self) -> Option<Result<T, JoinError>> {
+        self.state.try_lock()?.take_result()
     }
 
     fn detach(&self) -> Option<Result<T, JoinError>> {
@@ -203,7 +215,7 @@ impl<F: Send, T: Send> Outcome<T> for Job<F, T> {
 #[must_use = "a job whose handle is dropped goes on by itself"]
 pub struct OffloadHandle<T> {
     job: Arc<dyn Outcome<T>>,
-    /// When it was made: see `fork`. In a child of that process the job is the parent's, and is not looked at.
+    /// When it was made: see `fork`. In a child of that process the job is the parent's, and its lock may be held.
     generation: u32,
 }
 
@@ -243,7 +255,7 @@ impl<T> OffloadHandle<T> {
     /// # Errors
     ///
     /// [`JoinError::Panicked`] with the payload, if it panicked; [`JoinError::NoThread`] if the pool has no thread, and none could be started;
-    /// [`JoinError::HubEnded`] in a forked child, if the job is the parent's.
+    /// [`JoinError::HubEnded`] in a forked child, if the job is the parent's and had not ended.
     ///
     /// # Panics
     ///
@@ -262,7 +274,7 @@ impl<T> OffloadHandle<T> {
         loop {
             self.wait();
             if self.is_parents() {
-                return Err(JoinError::HubEnded);
+                return self.job.try_take().unwrap_or(Err(JoinError::HubEnded));
             }
             // Nobody else takes it, so it is there.
             if let Some(result) = self.job.take() {

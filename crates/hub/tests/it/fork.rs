@@ -457,6 +457,8 @@ fn pools_start_empty_in_the_child_and_work() {
         let own = ThreadPool::new(1);
         let busy = own.spawn(move || wait.recv().is_err());
         let queued = own.spawn(|| ());
+        let done = ThreadPool::global().spawn(|| 6);
+        done.wait();
         assert_eq!(offload(|| 1), 1);
         let hubs = HubPool::new(2).unwrap();
         assert_eq!(hubs.spawn(|| 1).join().unwrap(), 1);
@@ -470,6 +472,7 @@ fn pools_start_empty_in_the_child_and_work() {
             let (mine, others) = (ThreadPool::global().metrics(), own.metrics());
             assert_eq!((mine.threads, mine.completed, others.threads, others.queued), (0, 0, 0, 0));
             assert!(matches!(queued.join(), Err(JoinError::HubEnded)));
+            assert_eq!(done.join().unwrap(), 6);
             assert!(matches!(busy.join(), Err(JoinError::HubEnded)));
             assert_eq!(own.apply(|| 2), 2);
             assert_eq!(offload(|| 3), 3);

@@ -5,6 +5,7 @@ mod c_locks;
 mod child;
 mod event_loop;
 mod futex;
+mod fork;
 mod locks;
 mod names;
 mod parking;
