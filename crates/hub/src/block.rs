@@ -561,6 +561,11 @@ impl Block {
         is_new
     }
 
+    /// Takes that back. The wait that was begun is over.
+    pub(crate) fn take_back_along(&self) {
+        self.flags.fetch_and(!(DONE | HUB_ENDED), Ordering::AcqRel);
+    }
+
     /// Says that the greenlet will never be done, if its hub is gone: in a forked child nobody has said so.
     #[cold]
     pub(crate) fn leave_if_lost(&self) {

@@ -114,8 +114,8 @@ pub(crate) struct Hub {
     pub(crate) watching: Cell<usize>,
     /// How many jobs of this hub's greenlets are with other threads of ours.
     outside: Cell<usize>,
-    /// Its place in a pool, if it is one of a pool's hubs.
-    member: OnceCell<Member>,
+    /// Its place in a pool, if it is one of a pool's hubs. Boxed, so that it stays where it is when a forked child takes it out.
+    member: OnceCell<Box<Member>>,
     /// Of the stacks of greenlets that ask for no other size.
     stack_size: usize,
     pool: RefCell<CoroutinePool>,
@@ -340,12 +340,12 @@ impl Hub {
 
     /// The hub's place in a pool.
     pub(crate) fn member(&self) -> Option<&Member> {
-        self.member.get()
+        self.member.get().map(Box::as_ref)
     }
 
     /// Makes it one of a pool's hubs, for good.
     pub(crate) fn join_pool(&self, member: Member) {
-        assert!(self.member.set(member).is_ok(), "a hub is in one pool");
+        assert!(self.member.set(Box::new(member)).is_ok(), "a hub is in one pool");
         self.shared.serves.store(true, Ordering::Relaxed);
     }
 

@@ -41,9 +41,9 @@ impl Hub {
             self.lone.set(Some(current));
             current.local().place.set(Local::LONE);
         }
-        // SAFETY: who has borrowed from it is on a stack that never runs again, or further out on this one: in the loop, which does not keep it over a resume.
+        // SAFETY: nobody keeps a reference to the cell's own part over code of the user's, hence over a fork; what the box holds stays, for those who may.
         mem::forget(unsafe { take_out(&self.member) });
-        // SAFETY: as above; and no code of the user's runs while it is borrowed.
+        // SAFETY: nobody uses a reference to it after code of the user's has run, or another greenlet.
         if let Some(poller) = unsafe { take_out(&self.poller) } {
             self.left_poller.set(Some(poller.into_inner()));
         }
@@ -73,6 +73,19 @@ impl Hub {
         if greenlet != self.current() && greenlet.leave_behind() {
             self.left_behind.push(greenlet);
         }
+    }
+
+    /// Has `greenlet`, which runs, be the one that goes on, if the process was forked off by what ran in its place, which has ended.
+    pub(crate) fn put_back_after_fork(&self, stand_in: HubRef, greenlet: HubRef) {
+        if self.lone.get() != Some(stand_in) {
+            return;
+        }
+        self.left_behind.remove(greenlet);
+        greenlet.take_back_along();
+        let is_main = greenlet == self.main.hub_ref();
+        self.lone.set((!is_main).then_some(greenlet));
+        greenlet.local().place.set(if is_main { Local::NOWHERE } else { Local::LONE });
+        self.shared.gauges.greenlets.set(u64::from(!is_main));
     }
 
     /// What is left to do in the child's first look: nobody else runs meanwhile.
@@ -110,7 +123,7 @@ impl Hub {
 ///
 /// # Safety
 ///
-/// Nobody who has borrowed it uses it any more.
+/// Nobody who has borrowed what is in it uses that any more.
 unsafe fn take_out<T>(cell: &OnceCell<T>) -> Option<T> {
     let place = std::ptr::from_ref(cell).cast_mut();
     // SAFETY: all of a `OnceCell` may change behind a shared reference, it is this thread's, and by the contract of this function nobody has a reference to what is in it.

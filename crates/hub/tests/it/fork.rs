@@ -13,20 +13,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::process::Command;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::task::Context;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use greenlet_hub::patching::may_wait;
 use greenlet_hub::{
-    Handle, HubPool, Io, JoinError, Kind, Reason, ThreadPool, Wait, WaitList, block_on, current, joinall, lookup_host,
-    no_switch, offload, scope, shutdown, sleep, spawn, spawn_later, timeout, wait_readable, wait_readable_timeout,
-    yield_now,
+    Handle, HubPool, Io, JoinError, Kind, Reason, TaskWait, ThreadPool, Wait, WaitList, block_on, current, joinall,
+    lookup_host, no_switch, offload, scope, shutdown, sleep, spawn, spawn_later, timeout, wait_readable,
+    wait_readable_timeout, yield_now,
 };
 
 use crate::child::{alone_in_child, in_child};
-use crate::support::HANG;
+use crate::support::{HANG, waker};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -370,6 +371,43 @@ fn a_future_that_waits_for_one_who_is_left_behind_is_told() {
 }
 
 #[test]
+fn what_forks_in_a_waker_goes_on_as_whoever_has_notified() {
+    alone_in_child("fork::what_forks_in_a_waker_goes_on_as_whoever_has_notified", || {
+        let notify = || {
+            let (forked, list) = (Arc::new(AtomicI32::new(-1)), WaitList::new());
+            let waker = waker({
+                let forked = Arc::clone(&forked);
+                move || match fork() {
+                    Forked::Child => forked.store(0, Ordering::Relaxed),
+                    Forked::Parent(pid) => forked.store(pid, Ordering::Relaxed),
+                }
+            });
+            let mut task = TaskWait::new();
+            list.push(task.begin(&mut Context::from_waker(&waker)));
+            let wait = Wait::begin(Reason::new("a wait that is under way"));
+            list.notify_all();
+            drop(wait);
+            sleep(MS);
+            assert!(!current().is_finished());
+            forked.load(Ordering::Relaxed)
+        };
+        let bystander = spawn(|| sleep(5 * MS));
+        yield_now();
+        match notify() {
+            0 => end_child(|| {
+                assert!(bystander.is_finished());
+                sleep(MS);
+            }),
+            pid => check(pid),
+        }
+        // In the child of the greenlet that is the end.
+        check(spawn(notify).join().unwrap());
+        bystander.join().unwrap();
+    })
+    .check();
+}
+
+#[test]
 fn a_greenlet_of_another_thread_s_hub_is_not_waited_for() {
     in_child("fork::a_greenlet_of_another_thread_s_hub_is_not_waited_for", || {
         let (send, receive) = mpsc::channel();
@@ -629,6 +667,8 @@ fn children_go_on_whatever_other_threads_were_in_the_middle_of() {
             Box::new(|| assert_eq!(offload(|| ThreadPool::new(1).apply(|| 1)), 1)),
             Box::new(|| drop(joinall((0..50).map(|n| HubPool::global().spawn(move || [n; 200]))))),
             Box::new(|| drop(joinall((0..100).map(|_| spawn(|| timeout(Duration::ZERO, || sleep(MS))))))),
+            // Who comes second waits for the first.
+            Box::new(|| check(child(|| ()))),
         ];
         // Not with threads of its own: a thread that std starts or ends at the moment of the fork has a lock of std's, which the child's next thread would wait for.
         fork_while_others(hammers, 200, |_| {
