@@ -105,6 +105,6 @@ mod sys;
 
 pub use coroutine::{Body, Coroutine, Resumed, Suspender};
 pub use layout::{DEFAULT_STACK_SIZE, GUARD_SIZE, MIN_STACK_SIZE};
-pub use panic_count::{TakenPanicCount, take_panic_count};
+pub use panic_count::{HeldPanicCounts, TakenPanicCount, hold_panic_counts, take_panic_count};
 pub use pool::{CoroutinePool, PoolStatistics, TRIM_BATCH};
 pub use sys::stack_pointer;

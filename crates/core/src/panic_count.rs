@@ -208,6 +208,34 @@ fn bank() -> MutexGuard<'static, Bank> {
     BANK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Holds what [`take_panic_count`] takes from as long as it lives: see [`hold_panic_counts`].
+#[must_use = "it is held until this is dropped"]
+pub struct HeldPanicCounts {
+    _bank: MutexGuard<'static, Bank>,
+}
+
+impl fmt::Debug for HeldPanicCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeldPanicCounts").finish_non_exhaustive()
+    }
+}
+
+/// Waits until no thread is in the middle of [`take_panic_count`] or [`TakenPanicCount::restore`], and keeps all of them out as long as what it returns lives.
+///
+/// For a handler of `pthread_atfork`: a thread that the child does not have must not hold in it what the child needs. The calling thread must not take or restore
+/// anything meanwhile.
+///
+/// # Examples
+///
+/// ```
+/// let held = greenlet_core::hold_panic_counts();
+/// // Here the process forks.
+/// drop(held);
+/// ```
+pub fn hold_panic_counts() -> HeldPanicCounts {
+    HeldPanicCounts { _bank: bank() }
+}
+
 impl Bank {
     fn keep_for_restore(&mut self, stack: TokenStack) {
         self.idle.push(stack);

@@ -143,6 +143,8 @@ const _: () =
 
 impl Local {
     pub(crate) const NOWHERE: u32 = u32::MAX;
+    /// The place of the greenlet that stands for the main one, in a child that it has forked; no table is that long.
+    pub(crate) const LONE: u32 = u32::MAX - 1;
 
     fn new() -> Local {
         Local {
@@ -545,6 +547,35 @@ impl Block {
         self.word.close();
         self.flags.fetch_or(DONE | HUB_ENDED, Ordering::AcqRel);
         self.notify_joiners();
+    }
+}
+
+impl Block {
+    /// Says, in a forked child, that the greenlet is the parent's and will never be done here; false if it has ended. Those who wait for its end are not told yet.
+    pub(crate) fn leave_behind(&self) -> bool {
+        self.word.close();
+        let is_new = !self.is_done();
+        if is_new {
+            self.flags.fetch_or(DONE | HUB_ENDED, Ordering::AcqRel);
+        }
+        is_new
+    }
+
+    /// Takes that back. The wait that was begun is over.
+    pub(crate) fn take_back_along(&self) {
+        self.flags.fetch_and(!(DONE | HUB_ENDED), Ordering::AcqRel);
+    }
+
+    /// Says that the greenlet will never be done, if its hub is gone: in a forked child nobody has said so.
+    #[cold]
+    pub(crate) fn leave_if_lost(&self) {
+        // One that no hub has taken may still be.
+        if let Some(shared) = self.shared()
+            && (shared.id() != self.hub() || shared.inbox.is_closed())
+            && !self.is_done()
+        {
+            self.abandon();
+        }
     }
 }
 

@@ -170,6 +170,8 @@ pub struct Readiness<'a> {
 }
 
 struct Registered {
+    /// Of the poller that has the slot.
+    poller: u32,
     key: SlotKey,
     waiter: Waiter,
 }
@@ -194,7 +196,7 @@ impl<'a> Readiness<'a> {
             borrowed => borrowed?,
         };
         // In here before in the slot.
-        self.entries.borrow_mut().push(Registered { key, waiter: waiter.clone() });
+        self.entries.borrow_mut().push(Registered { poller: hub.poller_number(), key, waiter: waiter.clone() });
         hub.watching.set(hub.watching.get() + 1);
         let pushed = poller.borrow_mut().push(key.slot, self.direction, waiter.timed(), false);
         if pushed.is_err() {
@@ -207,6 +209,10 @@ impl<'a> Readiness<'a> {
         let mut entries = self.entries.borrow_mut();
         let Some(entry) = entries.iter().position(which).map(|index| entries.swap_remove(index)) else { return };
         drop(entries);
+        if entry.poller != hub.poller_number() {
+            // The parent's, in a forked child.
+            return;
+        }
         hub.watching.set(hub.watching.get() - 1);
         let Some(poller) = hub.made_poller() else { return };
         poller.borrow_mut().remove(entry.key, self.direction, entry.waiter.timed());

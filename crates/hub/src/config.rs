@@ -304,6 +304,16 @@ pub(crate) fn get() -> Config {
     }
 }
 
+/// The settings, locked, for a fork.
+pub(crate) struct Held {
+    _settings: MutexGuard<'static, Option<Config>>,
+}
+
+/// Keeps everybody away from the settings as long as what it returns lives.
+pub(crate) fn hold() -> Held {
+    Held { _settings: settings() }
+}
+
 fn settings() -> MutexGuard<'static, Option<Config>> {
     static SETTINGS: Mutex<Option<Config>> = Mutex::new(None);
     crate::patching::lock(&SETTINGS)

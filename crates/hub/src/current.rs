@@ -42,6 +42,11 @@ unsafe fn end() -> bool {
     true
 }
 
+/// Leaves the thread without its hub, which is leaked: the process is about to end, in the middle of the hub's loop, and that runs this thread's destructors.
+pub(crate) fn forget() {
+    HUB.set(ptr::null());
+}
+
 /// Calls `f`, and ends the hub that it has made on this thread, as if the thread had ended. If there was one before, that stays.
 pub(crate) fn with_passing_hub<R>(f: impl FnOnce() -> R) -> R {
     struct End;

@@ -144,8 +144,16 @@ pub(crate) fn abort(report: &str) -> ! {
     std::process::abort()
 }
 
+/// Whether the one line was said that a process says.
+static SAID: AtomicBool = AtomicBool::new(false);
+
+/// In a forked child nothing was said yet, and nobody has given up.
+pub(crate) fn begin_anew() {
+    SAID.store(false, Ordering::Relaxed);
+    SOMEBODY_GAVE_UP.store(false, Ordering::Relaxed);
+}
+
 fn say_once(hub: &Hub) {
-    static SAID: AtomicBool = AtomicBool::new(false);
     if !SAID.swap(true, Ordering::Relaxed) {
         let mut text = format!(
             "greenlet: for {} s nothing of this hub could run, and only a thread that is not a hub can end that\n",
@@ -161,7 +169,8 @@ fn say_once(hub: &Hub) {
 fn list(hub: &Hub, most: usize, out: &mut String) -> usize {
     let thread = std::thread::current();
     let main = hub.main();
-    let waiting = hub.waiting();
+    let mut waiting = hub.waiting();
+    waiting.extend(hub.lone());
     if hub.member().is_some() {
         if !waiting.is_empty() {
             let _ = writeln!(out, "  on thread '{}', which serves a pool:", thread.name().unwrap_or("?"));

@@ -11,6 +11,7 @@ use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
 
 use crate::block::{Block, BlockRef, Options};
+use crate::fork;
 use crate::handle::Handle;
 use crate::hub::{Hub, deadline_after};
 use crate::hub_pool::HubPool;
@@ -221,6 +222,9 @@ impl Greenlet {
 
     #[inline(never)]
     pub(crate) fn wait_deadline(&self, deadline: Option<Instant>) -> bool {
+        if fork::generation() > 0 {
+            self.block.leave_if_lost();
+        }
         while !self.is_finished() {
             let Some(joiners) = self.block.join_list() else { break };
             // A number is shown modulo 2^32; there are few greenlets that old.

@@ -32,11 +32,13 @@
 //! There is no other place where a greenlet is resumed, so a greenlet never resumes a greenlet. When the main greenlet comes
 //! to the head of a queue, the loop simply returns into its wait.
 
+mod in_child;
 mod look;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::mem;
 use std::panic::Location;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -46,6 +48,7 @@ use greenlet_core::{CoroutinePool, Resumed, Suspender};
 use crate::block::{Block, BlockRef, HubRef, Local, Options};
 use crate::config;
 use crate::deadlock;
+use crate::fork;
 use crate::greenlet::JoinError;
 use crate::hub_pool::Member;
 use crate::links::Links;
@@ -55,7 +58,7 @@ use crate::queue::RunQueue;
 use crate::shared::Shared;
 use crate::spin::{Polling, Spin};
 use crate::switch::Switching;
-use crate::sys::Poll;
+use crate::sys::{Poll, Waker};
 use crate::timers::Timers;
 use crate::waiter::Timed;
 use crate::word::{Ended, State};
@@ -103,14 +106,16 @@ pub(crate) struct Hub {
     epoch_nanos: u64,
     /// Made at the first wait for a descriptor.
     poller: OnceCell<RefCell<Poller>>,
+    /// Under which descriptors are registered there.
+    poller_number: Cell<u32>,
     /// The last turn in which one waiter of a descriptor has woken the next, and how often.
     passed_on: Cell<(u64, u32)>,
     /// How many waits for descriptors are under way.
     pub(crate) watching: Cell<usize>,
     /// How many jobs of this hub's greenlets are with other threads of ours.
     outside: Cell<usize>,
-    /// Its place in a pool, if it is one of a pool's hubs.
-    member: OnceCell<Member>,
+    /// Its place in a pool, if it is one of a pool's hubs. Boxed, so that it stays where it is when a forked child takes it out.
+    member: OnceCell<Box<Member>>,
     /// Of the stacks of greenlets that ask for no other size.
     stack_size: usize,
     pool: RefCell<CoroutinePool>,
@@ -141,6 +146,14 @@ pub(crate) struct Hub {
     pub(crate) unwinding: Cell<bool>,
     /// The report that the main greenlet is to raise.
     pub(crate) deadlock: RefCell<Option<String>>,
+    /// Whether the process was forked off by what runs here, and the hub has not looked since: see `in_child`.
+    forked: Cell<bool>,
+    /// What is the parent's: its greenlets whose joiners were not told, its poller, and what others woke this hub with.
+    left_behind: RunQueue,
+    left_poller: Cell<Option<Poller>>,
+    left_waker: Cell<Option<Arc<Waker>>>,
+    /// The greenlet that has forked the process off, unless that was the main one.
+    lone: Cell<Option<HubRef>>,
     _alt_stack: Option<AltStack>,
 }
 
@@ -151,8 +164,11 @@ impl Hub {
         let stack_size = config.get_stack_size();
         let pool = CoroutinePool::with_stack_size(root, stack_size).expect("a size that is allowed");
         crate::sys::find_single_threaded();
-        crate::panics::install_hook();
-        crate::overflow::install();
+        fork::register();
+        fork::once_a_process(|| {
+            crate::panics::install_hook();
+            crate::overflow::install();
+        });
         let shared = Shared::new();
         let thread = std::thread::current();
         let options = Options { name: thread.name().map(str::to_owned), stack_size: None };
@@ -179,6 +195,7 @@ impl Hub {
             epoch_nanos: crate::sys::nanos_now(),
             epoch: Instant::now(),
             poller: OnceCell::new(),
+            poller_number: Cell::new(shared.id()),
             passed_on: Cell::new((0, 0)),
             watching: Cell::new(0),
             outside: Cell::new(0),
@@ -199,6 +216,11 @@ impl Hub {
             stirred: Cell::new(true),
             unwinding: Cell::new(false),
             deadlock: RefCell::new(None),
+            forked: Cell::new(false),
+            left_behind: RunQueue::default(),
+            left_poller: Cell::new(None),
+            left_waker: Cell::new(None),
+            lone: Cell::new(None),
             _alt_stack: AltStack::ensure(),
         }
     }
@@ -211,6 +233,12 @@ impl Hub {
     #[inline]
     pub(crate) fn id(&self) -> u32 {
         self.id
+    }
+
+    /// The number of its poller. The same as that of the hub, but in a forked child, where nothing is registered that was.
+    #[inline]
+    pub(crate) fn poller_number(&self) -> u32 {
+        self.poller_number.get()
     }
 
     /// What runs now.
@@ -312,12 +340,12 @@ impl Hub {
 
     /// The hub's place in a pool.
     pub(crate) fn member(&self) -> Option<&Member> {
-        self.member.get()
+        self.member.get().map(Box::as_ref)
     }
 
     /// Makes it one of a pool's hubs, for good.
     pub(crate) fn join_pool(&self, member: Member) {
-        assert!(self.member.set(member).is_ok(), "a hub is in one pool");
+        assert!(self.member.set(Box::new(member)).is_ok(), "a hub is in one pool");
         self.shared.serves.store(true, Ordering::Relaxed);
     }
 
@@ -422,6 +450,10 @@ impl Hub {
     fn leave_table(&self, greenlet: HubRef) {
         let mut started = self.started.borrow_mut();
         let place = greenlet.local().place.get();
+        if place as usize >= started.len() {
+            // Not in the table, yet not nowhere.
+            self.end_process();
+        }
         started.swap_remove(place as usize);
         if let Some(moved) = started.get(place as usize) {
             moved.local().place.set(place);
@@ -540,8 +572,15 @@ impl Hub {
 
     fn end_by_deadlock(&self, others: &str) {
         let main = self.main.hub_ref();
-        let Some(number) = main.word.open_number() else { return };
+        let number = main.word.open_number();
+        if number.is_none() && self.lone.get().is_none() {
+            return;
+        }
         let report = deadlock::report(self, others);
+        let Some(number) = number else {
+            // Who stands for the main greenlet is on a stack of its own, where it may be deaf to it.
+            deadlock::abort(&report)
+        };
         if self.switching.get() == Switching::Blocks {
             // Nobody could be unwound: main waits below the panic hook, or whatever it is that blocks the thread.
             deadlock::abort(&report);

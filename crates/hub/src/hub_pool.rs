@@ -9,7 +9,7 @@ mod idle;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::panic::Location;
-use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use crossbeam_deque::Worker;
 
 use crate::block::{Options, Stray};
 use crate::config;
+use crate::fork::PerProcess;
 use crate::greenlet::{Greenlet, JoinHandle};
 use crate::handle::Handle;
 use crate::hub::{Hub, deadline_after};
@@ -122,8 +123,8 @@ impl HubPool {
     /// assert_ne!(there.join().unwrap(), std::thread::current().id());
     /// ```
     pub fn global() -> &'static HubPool {
-        static GLOBAL: OnceLock<HubPool> = OnceLock::new();
-        GLOBAL.get_or_init(|| match HubPool::builder().build() {
+        static GLOBAL: PerProcess<OnceLock<HubPool>> = PerProcess::new();
+        GLOBAL.get().get_or_init(|| match HubPool::builder().build() {
             Ok(pool) => pool,
             Err(err) => panic!("the threads of the global pool cannot be started: {err}"),
         })
@@ -250,6 +251,9 @@ impl HubPool {
         let crew = &self.owner.crew;
         let own = Hub::try_here().and_then(Hub::member).is_some_and(|member| Arc::ptr_eq(&member.crew, crew));
         assert!(!own, "a pool is not shut down by one of its own greenlets, which would have to wait for itself");
+        if crew.is_parents() {
+            return Vec::new();
+        }
         let own = deadline_after(grace);
         crew.begin_to_close(Some(own));
         // Who has called first has set it.
@@ -317,6 +321,11 @@ impl HubPool {
 impl Drop for Owner {
     fn drop(&mut self) {
         self.crew.begin_to_close(None);
+        if self.crew.is_parents() {
+            // The C library may have given what stands behind these to threads of this process.
+            let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner);
+            std::mem::forget(std::mem::take(threads));
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::fork;
 use crate::hub::{Hub, deadline_after};
 use crate::poller::{Direction, SlotKey, Watch};
 use crate::shared::{Message, all_hubs};
@@ -322,14 +323,14 @@ struct Registrations {
     fd: RawFd,
     /// A `Kind`.
     kind: AtomicU8,
-    /// The number of the hub where somebody waits to read, to write; 0: nobody. Of a stream only one each may.
+    /// The number of the poller with which somebody waits to read, to write; 0: nobody. Of a stream only one each may.
     occupied: [AtomicU32; 2],
     stays_open: AtomicBool,
     has_more: AtomicBool,
-    /// The first hub's number and the slot there; 0: none yet.
+    /// The number of the first hub's poller and the slot there; 0: none yet.
     first: AtomicU64,
     first_generation: AtomicU32,
-    /// Further hubs on which it has waited.
+    /// Further hubs' pollers with which it has waited.
     more: Mutex<Vec<(u32, SlotKey)>>,
 }
 
@@ -363,7 +364,7 @@ impl Registrations {
     #[inline]
     fn find(&self, hub: &Hub) -> Option<Registered> {
         let first = self.first.load(Ordering::Acquire);
-        let id = hub.id();
+        let id = hub.poller_number();
         if (first >> 32) as u32 == id {
             let generation = self.first_generation.load(Ordering::Acquire);
             // Another thread may have let go of it in between, and another hub be the first by now. Whoever sees its generation sees that, too.
@@ -390,17 +391,19 @@ impl Registrations {
     fn register(&self, hub: &Hub, fd: BorrowedFd<'_>) -> io::Result<Registered> {
         let watch = if self.kind() == Kind::Listener { Watch::EachWait } else { Watch::Edge };
         let key = hub.poller()?.borrow_mut().register(fd, watch)?;
-        let id = hub.id();
+        let id = hub.poller_number();
         let mut more = self.more();
         // Under the lock, so that two hubs do not both become the first.
-        if self.first.load(Ordering::Relaxed) == 0 {
+        let first = self.first.load(Ordering::Relaxed);
+        // In a forked child the first one was the parent's, if it is not there.
+        if first == 0 || fork::generation() > 0 && !is_alive((first >> 32) as u32) {
             self.first_generation.store(key.generation, Ordering::Release);
             self.first.store((u64::from(id) << 32) | u64::from(key.slot), Ordering::Release);
         } else {
             // Of an `Io` that many short-lived threads have used, the hubs that have ended go.
             if more.len() >= 8 {
                 let hubs = all_hubs();
-                more.retain(|(id, _)| hubs.alive.iter().any(|hub| hub.id() == *id));
+                more.retain(|(id, _)| hubs.alive.iter().any(|hub| hub.has_poller(*id)));
             }
             more.push((id, key));
             self.has_more.store(true, Ordering::Release);
@@ -419,7 +422,7 @@ impl Registrations {
             return Ok(None);
         }
         let occupied = &self.occupied[direction as usize];
-        let taken = occupied.compare_exchange(0, hub.id(), Ordering::Relaxed, Ordering::Relaxed);
+        let taken = occupied.compare_exchange(0, hub.poller_number(), Ordering::Relaxed, Ordering::Relaxed);
         if let Err(occupant) = taken {
             take_over(occupied, occupant, hub, direction)?;
         }
@@ -427,11 +430,17 @@ impl Registrations {
     }
 }
 
+/// Whether the hub still is there whose poller has that number.
+fn is_alive(poller: u32) -> bool {
+    all_hubs().alive.iter().any(|hub| hub.has_poller(poller))
+}
+
 /// Takes a direction from a greenlet that will never let go of it, since its hub has ended while it waited.
 #[cold]
 fn take_over(occupied: &AtomicU32, occupant: u32, hub: &Hub, direction: Direction) -> io::Result<()> {
-    let alive = occupant == hub.id() || all_hubs().alive.iter().any(|hub| hub.id() == occupant);
-    if !alive && occupied.compare_exchange(occupant, hub.id(), Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+    let alive = occupant == hub.poller_number() || is_alive(occupant);
+    if !alive && occupied.compare_exchange(occupant, hub.poller_number(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    {
         return Ok(());
     }
     let text = match direction {
@@ -462,7 +471,7 @@ impl Registrations {
         let first = (first != 0).then_some(((first >> 32) as u32, key));
         for (id, key) in first.into_iter().chain(others) {
             let here = Hub::try_with(|hub| {
-                let own = hub.id() == id;
+                let own = hub.poller_number() == id;
                 if own && let Some(poller) = hub.made_poller() {
                     // SAFETY: the descriptor is closed after this, so it is open.
                     let fd = unsafe { BorrowedFd::borrow_raw(self.fd) };
@@ -474,7 +483,7 @@ impl Registrations {
             });
             if here != Some(true) {
                 // Left before the descriptor is closed: so before its number can be another's on that hub.
-                let hub = all_hubs().alive.iter().find(|hub| hub.id() == id).copied();
+                let hub = all_hubs().alive.iter().find(|hub| hub.has_poller(id)).copied();
                 if let Some(hub) = hub {
                     hub.send(Message::Forget { hub: id, slot: key.slot, generation: key.generation });
                 }

@@ -33,6 +33,14 @@
 //! A greenlet shares its thread's thread-locals with the others of its hub. Crates that keep a pointer in a thread-local for the
 //! length of a closure (`scoped_tls` and what uses it) assume one stack a thread: if greenlets interleave inside such
 //! closures, the pointer dangles. Call such code inside [`no_switch()`], where a wait panics instead.
+//!
+//! # Forks
+//!
+//! A child of `fork` has the greenlet that has called it and none of the others, which are left in the parent: who joins one there is told
+//! [`HubEnded`](JoinError::HubEnded). If that was not the main greenlet, the child ends with it. What it waits for, it waits for by itself: nothing that the child does is seen by the parent's
+//! hub. Thread pools, the resolver and [`HubPool::global`] begin anew; the hubs of other threads and of other pools have ended.
+//!
+//! As ever with `fork`, what other threads were in the middle of stays so in the child: a lock of std's or of a program's own, or a primitive that they share with it, may be held for ever.
 
 #![cfg_attr(
     greenlet_loom,
@@ -78,6 +86,7 @@ mod word;
 
 mod current;
 mod deadlock;
+mod fork;
 mod gauges;
 mod hub;
 mod overflow;

@@ -261,6 +261,19 @@ pub(crate) fn with_shared<R>(f: impl FnOnce(&BlockMemory) -> R) -> R {
     f(&crate::patching::lock(&SHARED))
 }
 
+/// What hubs and threads share of this, locked, for a fork.
+pub(crate) struct Held {
+    _shared: MutexGuard<'static, BlockMemory>,
+    _depot: MutexGuard<'static, Lists>,
+}
+
+/// Keeps everybody away from what is shared as long as what it returns lives. Threads without a hub take from the depot while they have
+/// the other locked, so that comes first.
+pub(crate) fn hold() -> Held {
+    let shared = crate::patching::lock(&SHARED);
+    Held { _shared: shared, _depot: DEPOT.lock() }
+}
+
 /// Gives memory back that came out of [`BlockMemory::take`], on whichever thread.
 ///
 /// # Safety

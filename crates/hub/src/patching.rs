@@ -8,6 +8,7 @@
 use std::marker::PhantomData;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
+use crate::fork;
 use crate::hub::Hub;
 use crate::resolve;
 
@@ -116,6 +117,14 @@ pub fn spend_budget() {
     if let Some(hub) = Hub::try_here() {
         hub.spend_budget();
     }
+}
+
+/// Has `f` called in each child that is forked from now on, before anything else of ours: what the hub does there may already come to a call that wakes. Only the
+/// first function that this is told counts.
+///
+/// It runs in the middle of `fork`, so it must not allocate, nor wait for what another thread may have locked.
+pub fn in_forked_child(f: fn()) {
+    fork::call_first_in_child(f);
 }
 
 /// A word of the thread's hub, 0 at first, for what the patching crate has to remember of the thread; `None` without a hub.

@@ -107,6 +107,11 @@ impl Poller {
         Poller { poll, slots: Vec::new(), free: Vec::new(), by_fd: Vec::new() }
     }
 
+    /// Closes what a forked child has of its parent's poller.
+    pub(crate) fn close_in_child(self) {
+        self.poll.close_in_child();
+    }
+
     /// Registers a descriptor that its owner keeps open until [`forget`](Poller::forget).
     ///
     /// The slot may be there already: waits have borrowed it, or another owner shares the descriptor (an `Io` of an `Arc`). Or an

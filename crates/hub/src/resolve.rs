@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::config;
+use crate::fork::PerProcess;
 use crate::hub::{Hub, deadline_after};
 use crate::thread_pool::{Run, ThreadPool, Turn, copy_error};
 use crate::wait_list::WaitList;
@@ -103,8 +104,8 @@ fn numeric(host: &str, port: u16) -> Option<SocketAddr> {
 
 /// The process's resolver.
 fn resolver() -> &'static Resolver {
-    static RESOLVER: OnceLock<Resolver> = OnceLock::new();
-    RESOLVER.get_or_init(|| {
+    static RESOLVER: PerProcess<OnceLock<Resolver>> = PerProcess::new();
+    RESOLVER.get().get_or_init(|| {
         let getaddrinfo = |host: &str| (host, 0).to_socket_addrs().map(Iterator::collect);
         Resolver::new(dns_threads(), Box::new(getaddrinfo))
     })

@@ -6,9 +6,11 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use std::{mem, ptr};
 
 use crate::block::{BlockRef, Stray};
 use crate::deadlock::{self, Report};
+use crate::fork::PerProcess;
 use crate::gauges::Gauges;
 use crate::inbox::{Inbox, Messages};
 use crate::patching::Inside;
@@ -24,7 +26,7 @@ pub(crate) enum Message {
     Kill(BlockRef),
     /// A greenlet has ended to which one of the hub of that number has linked.
     Link { hub: u32, number: u64 },
-    /// A descriptor that was registered with the hub of that number was let go of elsewhere.
+    /// A descriptor that was registered with the poller of that number was let go of elsewhere.
     Forget { hub: u32, slot: u32, generation: u32 },
     /// There are jobs of the pool.
     Jobs,
@@ -40,9 +42,10 @@ pub(crate) enum Message {
 pub(crate) struct Shared {
     /// The number of the hub that it belongs to now; no two hubs of a process have the same.
     id: AtomicU32,
+    /// The number of its poller, under which descriptors are registered: the same, but in a child that has forked.
+    pub(crate) poller_number: AtomicU32,
     pub(crate) inbox: Inbox<Message>,
-    bell: Mutex<Bell>,
-    rung: Condvar,
+    bell: PerProcess<(Mutex<Bell>, Condvar)>,
     /// Whether it sleeps with nothing of its own that could wake it.
     pub(crate) hopeless: AtomicBool,
     /// Counts its sleeps, so that two looks can tell whether it woke in between.
@@ -74,6 +77,21 @@ pub(crate) struct Hubs {
     ended: Vec<&'static Shared>,
 }
 
+impl Hubs {
+    /// Ends all hubs but this thread's, in a forked child, which does not have their threads. Allocates nothing.
+    pub(crate) fn leave_others_behind(&mut self, own: Option<&'static Shared>) {
+        self.alive.retain(|hub| {
+            let is_own = own.is_some_and(|own| ptr::eq(own, *hub));
+            if !is_own {
+                // What was left for it is the parent's; a user's destructors would run here.
+                mem::forget(hub.inbox.close());
+            }
+            is_own
+        });
+        self.ended.clear();
+    }
+}
+
 /// The list of all hubs, locked.
 pub(crate) fn all_hubs() -> MutexGuard<'static, Hubs> {
     static HUBS: Mutex<Hubs> = Mutex::new(Hubs { alive: Vec::new(), ended: Vec::new() });
@@ -82,16 +100,15 @@ pub(crate) fn all_hubs() -> MutexGuard<'static, Hubs> {
 
 impl Shared {
     pub(crate) fn new() -> &'static Shared {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let id = Shared::next_number();
         assert!(id != 0, "2^32 hubs have been made");
         let mut hubs = all_hubs();
         let shared = hubs.ended.pop().unwrap_or_else(|| {
             Box::leak(Box::new(Shared {
                 id: AtomicU32::new(0),
+                poller_number: AtomicU32::new(0),
                 inbox: Inbox::new(),
-                bell: Mutex::default(),
-                rung: Condvar::new(),
+                bell: PerProcess::new(),
                 hopeless: AtomicBool::new(false),
                 sleeps: AtomicU64::new(0),
                 gave_up: AtomicBool::new(false),
@@ -101,6 +118,7 @@ impl Shared {
             }))
         });
         shared.id.store(id, Ordering::Relaxed);
+        shared.poller_number.store(id, Ordering::Relaxed);
         shared.gave_up.store(false, Ordering::Relaxed);
         shared.serves.store(false, Ordering::Relaxed);
         shared.coming.store(0, Ordering::Relaxed);
@@ -110,21 +128,44 @@ impl Shared {
         shared
     }
 
+    /// A number that no hub of this process has had, nor any poller of one.
+    pub(crate) fn next_number() -> u32 {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Forgets, in a forked child, what the parent's threads have left, and how they woke the hub, which this returns. Allocates nothing.
+    pub(crate) fn begin_anew_in_child(&self) -> Option<Arc<Waker>> {
+        // Jobs among it are the parent's to run; and its destructors are no code to be run here.
+        mem::forget(self.inbox.take());
+        self.hopeless.store(false, Ordering::Relaxed);
+        self.gave_up.store(false, Ordering::Relaxed);
+        self.serves.store(false, Ordering::Relaxed);
+        self.coming.store(0, Ordering::Relaxed);
+        // A thread that the child does not have may hold it.
+        self.bell.parents()?.0.try_lock().ok()?.waker.take()
+    }
+
     /// Takes a hub out of the list that will not end with its thread.
     pub(crate) fn disown(&'static self) {
-        all_hubs().alive.retain(|other| !std::ptr::eq(*other, self));
+        all_hubs().alive.retain(|other| !ptr::eq(*other, self));
     }
 
     /// Ends the hub: what is left for it from now on is dropped. Returns what had been left.
     pub(crate) fn end(&'static self) -> Messages<Message> {
         let mut hubs = all_hubs();
-        hubs.alive.retain(|other| !std::ptr::eq(*other, self));
+        hubs.alive.retain(|other| !ptr::eq(*other, self));
         let messages = self.inbox.close();
         *self.bell() = Bell::default();
         hubs.ended.push(self);
         drop(hubs);
         deadlock::look_again();
         messages
+    }
+
+    /// Whether its poller has that number.
+    pub(crate) fn has_poller(&self, number: u32) -> bool {
+        self.poller_number.load(Ordering::Relaxed) == number
     }
 
     #[inline]
@@ -161,11 +202,12 @@ impl Shared {
         }
         bell.rung = true;
         drop(bell);
-        self.rung.notify_one();
+        self.bell.get().1.notify_one();
     }
 
     /// Sleeps without a poller, until somebody rings or the deadline has come.
     pub(crate) fn sleep(&self, deadline: Option<Instant>) {
+        let rung = &self.bell.get().1;
         let mut bell = self.bell();
         while !bell.rung {
             let left = match deadline {
@@ -177,12 +219,12 @@ impl Shared {
             }
             // A very long time is the same as no deadline, and not one that overflows the clock.
             let left = left.min(Duration::from_secs(1 << 30));
-            bell = self.rung.wait_timeout(bell, left).unwrap_or_else(PoisonError::into_inner).0;
+            bell = rung.wait_timeout(bell, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         bell.rung = false;
     }
 
     fn bell(&self) -> MutexGuard<'_, Bell> {
-        crate::patching::lock(&self.bell)
+        crate::patching::lock(&self.bell.get().0)
     }
 }

@@ -69,6 +69,11 @@ impl<T: ?Sized> ShortLock<T> {
         ShortGuard { held: self.raw.lock(), lock: self }
     }
 
+    /// Locks it if it is free. Else it may be for ever: in a forked child, by a thread that this does not have.
+    pub(crate) fn try_lock(&self) -> Option<ShortGuard<'_, T>> {
+        Some(ShortGuard { held: self.raw.try_lock()?, lock: self })
+    }
+
     /// The value, which nobody else can reach meanwhile.
     pub fn get_mut(&mut self) -> &mut T {
         self.value.get_mut()
@@ -173,6 +178,11 @@ mod spinning {
             PhantomData
         }
 
+        pub(super) fn try_lock(&self) -> Option<Held<'_>> {
+            let locked = self.0.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
+            locked.is_ok().then_some(PhantomData)
+        }
+
         #[cold]
         fn spin(&self) {
             for round in 1_u32.. {
@@ -235,6 +245,11 @@ mod blocking {
     impl Raw {
         pub(super) fn new() -> Raw {
             Raw { locked: AtomicBool::new(false), waiting: Mutex::default() }
+        }
+
+        pub(super) fn try_lock(&self) -> Option<Held<'_>> {
+            let locked = self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
+            locked.is_ok().then_some(PhantomData)
         }
 
         pub(super) fn lock(&self) -> Held<'_> {

@@ -11,7 +11,7 @@
 //! few percent of a core.
 
 use std::cell::Cell;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// About what a wake-up takes: a message that is answered by one who has to wake first comes in this time.
@@ -103,6 +103,12 @@ impl Spin {
 /// Whether a message, or a packet, can come from another core while this one spins. Where threads are pinned is not asked: those that share a core
 /// learn from their tries.
 fn has_other_cores() -> bool {
-    static CORES: OnceLock<bool> = OnceLock::new();
-    *CORES.get_or_init(|| crate::sys::count_cores() > 1)
+    // Not something that is initialised once: a forked child would wait for a thread that is in the middle of it.
+    static CORES: AtomicUsize = AtomicUsize::new(0);
+    let mut cores = CORES.load(Ordering::Relaxed);
+    if cores == 0 {
+        cores = crate::sys::count_cores();
+        CORES.store(cores, Ordering::Relaxed);
+    }
+    cores > 1
 }

@@ -254,6 +254,7 @@ impl Hub {
                 // With the locals that it may have got.
                 self.job.hub_ref().refuse(JoinError::Killed);
                 self.hub.current.set(self.before);
+                self.hub.put_back_after_fork(self.job.hub_ref(), self.before);
                 self.job.hub_ref().finish();
             }
         }

@@ -5,11 +5,11 @@ mod workers;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::config;
+use crate::fork::PerProcess;
 use crate::greenlet::JoinError;
 use crate::hub::Hub;
 use crate::interrupt::is_interrupt;
@@ -20,7 +20,7 @@ use self::workers::Workers;
 
 pub use self::job::OffloadHandle;
 pub(crate) use self::job::Run;
-pub(crate) use self::workers::{IdleThreads, Turn, copy_error};
+pub(crate) use self::workers::{IdleThreads, Turn, begin_anew, copy_error};
 
 /// How long a thread waits for a job before it ends.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -103,8 +103,8 @@ impl ThreadPool {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn global() -> &'static ThreadPool {
-        static POOL: OnceLock<ThreadPool> = OnceLock::new();
-        POOL.get_or_init(|| ThreadPool::builder().name("greenlet-block").build())
+        static POOL: PerProcess<OnceLock<ThreadPool>> = PerProcess::new();
+        POOL.get().get_or_init(|| ThreadPool::builder().name("greenlet-block").build())
     }
 
     /// Has `f` run by one of the threads. Never switches, and never waits: while all threads are busy, it is queued.
@@ -284,7 +284,7 @@ impl ThreadPool {
         }
         let _outside = Hub::here().count_outside();
         while !workers.has_ended() {
-            workers.ended.wait(Reason::new("the end of a thread pool"), None, || workers.has_ended());
+            workers.ended().wait(Reason::new("the end of a thread pool"), None, || workers.has_ended());
         }
     }
 
@@ -305,7 +305,7 @@ impl ThreadPool {
             threads: counts.threads,
             idle: counts.idle,
             queued: counts.queued,
-            completed: self.workers.completed.load(Ordering::Relaxed),
+            completed: counts.completed,
         }
     }
 

@@ -188,6 +188,18 @@ impl<T> Timers<T> {
         Some(value)
     }
 
+    /// Cancels all of which `keep` says no. Allocates nothing.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+        for slot in 0..self.records.len() {
+            let record = &self.records[slot];
+            if let (Some(value), Some(generation)) = (&record.value, record.generation)
+                && !keep(value)
+            {
+                self.take(TimerKey { slot: slot as u32, generation });
+            }
+        }
+    }
+
     /// Returns the earliest deadline, exactly.
     pub(crate) fn next_deadline(&mut self) -> Option<u64> {
         self.settle(u64::MAX)

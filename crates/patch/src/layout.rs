@@ -7,9 +7,9 @@
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::slice;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use greenlet_hub::patching;
 use libc::c_int;
 
 use crate::gate::{self, Group};
@@ -17,15 +17,12 @@ use crate::{allocator, mutex, table};
 
 /// Gets the locks of those groups ready to be patched; returns the groups that can be.
 pub(crate) fn prepare(groups: u32, notes: &mut Vec<String>) -> u32 {
-    static FORK: Once = Once::new();
     const LOCKS: u32 = Group::Locks as u32;
     const PTHREAD: u32 = Group::PthreadLocks as u32;
 
     if groups & (LOCKS | PTHREAD) != 0 {
-        FORK.call_once(|| {
-            // SAFETY: the function may run in a child, as it touches nothing but the table. Without memory for the note the child keeps what it cannot wake.
-            unsafe { libc::pthread_atfork(None, None, Some(forget_all)) };
-        });
+        // Not by `pthread_atfork`: the hub's own handler may wake somebody, for which it looks into the table.
+        patching::in_forked_child(forget_all);
     }
     if groups & PTHREAD == 0 || gate::groups() & PTHREAD != 0 {
         return groups;
@@ -42,7 +39,7 @@ pub(crate) fn prepare(groups: u32, notes: &mut Vec<String>) -> u32 {
 }
 
 /// In a forked child.
-unsafe extern "C" fn forget_all() {
+fn forget_all() {
     // SAFETY: it has one thread.
     unsafe { table::forget_all() };
 }

@@ -102,6 +102,9 @@ impl Hub {
 
     /// Takes what other threads have left, and says that the hub is awake.
     pub(crate) fn drain_inbox(&self) {
+        if self.forked.get() {
+            self.settle_in_child();
+        }
         if !self.shared.inbox.has_messages() && !self.shared.inbox.is_sleeping() {
             return;
         }
@@ -120,7 +123,9 @@ impl Hub {
                 Message::Wake(block) if block.hub() == self.id => self.ready.push(block.hub_ref()),
                 Message::Kill(block) if block.hub() == self.id => self.start_now(block.hub_ref()),
                 Message::Link { hub, number } if hub == self.id => self.run_link(number, true),
-                Message::Forget { hub, slot, generation } if hub == self.id => self.forget_slot(slot, generation),
+                Message::Forget { hub, slot, generation } if hub == self.poller_number() => {
+                    self.forget_slot(slot, generation)
+                }
                 Message::List { hub, report } if hub == self.id => report.list(self),
                 Message::Deadlock { hub, others } if hub == self.id => self.end_by_deadlock(&others),
                 // For a hub that has ended and left its place to this one, by somebody who was slow.

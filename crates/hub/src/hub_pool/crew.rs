@@ -19,6 +19,7 @@ use std::time::Instant;
 use crossbeam_deque::{Injector, Steal, Stealer, Worker};
 
 use crate::block::Stray;
+use crate::fork;
 use crate::gauges::Gauge;
 use crate::greenlet::Greenlet;
 use crate::hub::Hub;
@@ -29,6 +30,8 @@ use crate::wait_list::WaitList;
 
 /// What the hubs of a pool share.
 pub(crate) struct Crew {
+    /// When it was made: see `fork`. In a child of that process its hubs have ended, and what its locks guard is not looked at.
+    generation: u32,
     injector: Injector<Stray>,
     pub(crate) members: Vec<Place>,
     idle: Idle,
@@ -93,6 +96,7 @@ impl Crew {
         let place = |(stealer, shared)| Place { stealer, shared, counts: Counts::default(), main: WaitList::new() };
         let members: Vec<Place> = members.into_iter().map(place).collect();
         Arc::new(Crew {
+            generation: fork::generation(),
             injector: Injector::new(),
             idle: Idle::new(members.len()),
             running: AtomicUsize::new(members.len()),
@@ -115,7 +119,7 @@ impl Crew {
             // Another hub could start it before this one has dropped it.
             Some(_) if self.closed.load(Ordering::Relaxed) => return,
             Some(member) => member.queue.push(job),
-            None if self.is_closing() => return,
+            None if self.is_closing() || self.is_parents() => return,
             None => self.injector.push(job),
         }
         // Reads after the push, as `close` looks for jobs after it has set this.
@@ -134,6 +138,12 @@ impl Crew {
         }
     }
 
+    /// Whether it is that of a process of which this is a forked child.
+    #[inline]
+    pub(crate) fn is_parents(&self) -> bool {
+        fork::is_before(self.generation)
+    }
+
     /// Whether any job is in any queue.
     pub(crate) fn has_jobs(&self) -> bool {
         !self.injector.is_empty() || self.members.iter().any(|place| !place.stealer.is_empty())
@@ -146,6 +156,9 @@ impl Crew {
 
     /// From now on jobs from outside are refused, and the hubs end when nothing is left; at the deadline what is left is killed.
     pub(crate) fn begin_to_close(&self, deadline: Option<Instant>) {
+        if self.is_parents() {
+            return;
+        }
         {
             let mut first = self.deadline();
             if !self.is_closing() {

@@ -40,6 +40,23 @@ impl Poll {
         Ok(Poll { poller, events: Box::new([libc::epoll_event { events: 0, u64: 0 }; BATCH]) })
     }
 
+    /// Closes a forked child's copies of the parent's poller, of which `polling` would take registrations back: those are the parent's as well.
+    pub(crate) fn close_in_child(self) {
+        // So another one is put in its place first.
+        // SAFETY: a call with plain integers.
+        let Ok(fd) = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }) else {
+            // Better to keep them open.
+            return std::mem::forget(self.poller);
+        };
+        // SAFETY: the kernel has just made it for us alone.
+        let empty = unsafe { OwnedFd::from_raw_fd(fd) };
+        let epoll = self.poller.as_fd().as_raw_fd();
+        // SAFETY: both are open; what the second number referred to is the parent's.
+        if check(unsafe { libc::dup3(empty.as_raw_fd(), epoll, libc::O_CLOEXEC) }).is_err() {
+            std::mem::forget(self.poller);
+        }
+    }
+
     /// Makes what others wake a sleeping hub with.
     pub(crate) fn make_waker(&self) -> io::Result<Waker> {
         // SAFETY: a call with plain integers.

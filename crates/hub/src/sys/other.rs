@@ -32,6 +32,11 @@ impl Poll {
         Ok(Poll { poller: Arc::new(Poller::new()?), events, seen: Vec::new() })
     }
 
+    /// Lets go of what a forked child has of its parent's poller. A kqueue is not inherited, so there is nothing to close.
+    pub(crate) fn close_in_child(self) {
+        std::mem::forget(self.poller);
+    }
+
     /// Makes what others wake a sleeping hub with.
     pub(crate) fn make_waker(&self) -> io::Result<Waker> {
         Ok(Waker { poller: Arc::clone(&self.poller) })

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::block::drop_quietly;
 use crate::current::with_passing_hub;
+use crate::fork;
 use crate::greenlet::JoinError;
 use crate::hub::{Hub, deadline_after};
 use crate::short_lock::ShortLock;
@@ -48,6 +49,9 @@ trait Outcome<T>: Send + Sync {
     /// The result, once, when the job is done.
     fn take(&self) -> Option<Result<T, JoinError>>;
 
+    /// The same, of a parent's job in a forked child, if nobody was in the middle of looking at it.
+    fn try_take(&self) -> Option<Result<T, JoinError>>;
+
     /// Says that nobody will take the result; if it is there, it is the caller's to drop.
     fn detach(&self) -> Option<Result<T, JoinError>>;
 }
@@ -73,6 +77,18 @@ enum Stage<F, T> {
     Running,
     Done(Result<T, JoinError>),
     Taken,
+}
+
+impl<F, T> State<F, T> {
+    fn take_result(&mut self) -> Option<Result<T, JoinError>> {
+        match mem::replace(&mut self.stage, Stage::Taken) {
+            Stage::Done(result) => Some(result),
+            stage => {
+                self.stage = stage;
+                None
+            }
+        }
+    }
 }
 
 impl<F, T> Job<F, T> {
@@ -167,14 +183,11 @@ impl<F: Send, T: Send> Outcome<T> for Job<F, T> {
     }
 
     fn take(&self) -> Option<Result<T, JoinError>> {
-        let mut state = self.state.lock();
-        match mem::replace(&mut state.stage, Stage::Taken) {
-            Stage::Done(result) => Some(result),
-            stage => {
-                state.stage = stage;
-                None
-            }
-        }
+        self.state.lock().take_result()
+    }
+
+    fn try_take(&self) -> Option<Result<T, JoinError>> {
+        self.state.try_lock()?.take_result()
     }
 
     fn detach(&self) -> Option<Result<T, JoinError>> {
@@ -202,6 +215,8 @@ impl<F: Send, T: Send> Outcome<T> for Job<F, T> {
 #[must_use = "a job whose handle is dropped goes on by itself"]
 pub struct OffloadHandle<T> {
     job: Arc<dyn Outcome<T>>,
+    /// When it was made: see `fork`. In a child of that process the job is the parent's, and its lock may be held.
+    generation: u32,
 }
 
 impl<T> OffloadHandle<T> {
@@ -209,12 +224,12 @@ impl<T> OffloadHandle<T> {
     where
         T: Send + 'static,
     {
-        OffloadHandle { job }
+        OffloadHandle { job, generation: fork::generation() }
     }
 
     /// Whether the job has ended, in whichever way.
     pub fn is_finished(&self) -> bool {
-        self.job.is_done()
+        self.job.is_done() || self.is_parents()
     }
 
     /// Waits until the job has ended.
@@ -239,7 +254,8 @@ impl<T> OffloadHandle<T> {
     ///
     /// # Errors
     ///
-    /// [`JoinError::Panicked`] with the payload, if it panicked; [`JoinError::NoThread`] if the pool has no thread, and none could be started.
+    /// [`JoinError::Panicked`] with the payload, if it panicked; [`JoinError::NoThread`] if the pool has no thread, and none could be started;
+    /// [`JoinError::HubEnded`] in a forked child, if the job is the parent's and had not ended.
     ///
     /// # Panics
     ///
@@ -257,6 +273,9 @@ impl<T> OffloadHandle<T> {
     pub fn join(self) -> Result<T, JoinError> {
         loop {
             self.wait();
+            if self.is_parents() {
+                return self.job.try_take().unwrap_or(Err(JoinError::HubEnded));
+            }
             // Nobody else takes it, so it is there.
             if let Some(result) = self.job.take() {
                 return result;
@@ -291,6 +310,10 @@ impl<T> OffloadHandle<T> {
         if self.wait_timeout(timeout) { Ok(self.join()) } else { Err(self) }
     }
 
+    fn is_parents(&self) -> bool {
+        fork::is_before(self.generation)
+    }
+
     fn wait_deadline(&self, deadline: Option<Instant>) -> bool {
         while !self.is_finished() {
             let wait = Wait::begin(REASON);
@@ -308,7 +331,9 @@ impl<T> OffloadHandle<T> {
 
 impl<T> Drop for OffloadHandle<T> {
     fn drop(&mut self) {
-        drop(self.job.detach());
+        if !self.is_parents() {
+            drop(self.job.detach());
+        }
     }
 }
 
@@ -320,7 +345,9 @@ impl<T> Waitable for OffloadHandle<T> {
 
     fn subscribe(&self, waiter: &Waiter) {
         // One that is not kept needs no notification: who subscribes asks again.
-        self.job.push_waiter(waiter.clone());
+        if !self.is_parents() {
+            self.job.push_waiter(waiter.clone());
+        }
     }
 }
 

@@ -45,6 +45,7 @@ use std::thread::{self, Thread, ThreadId};
 use std::time::{Duration, Instant};
 
 use crate::deadlock;
+use crate::fork::{self, PerProcess};
 use crate::short_lock::{ShortGuard, ShortLock};
 use crate::spin::Spin;
 use crate::wait_list::WaitList;
@@ -56,6 +57,12 @@ static THREADS: AtomicUsize = AtomicUsize::new(0);
 /// How many of them are idle, in the lower half; the upper one counts the changes.
 static IDLE: AtomicU64 = AtomicU64::new(0);
 const CHANGE: u64 = 1 << 32;
+
+/// In a forked child there are none.
+pub(crate) fn begin_anew() {
+    THREADS.store(0, Ordering::SeqCst);
+    IDLE.store(0, Ordering::SeqCst);
+}
 
 /// A look at how many threads of pools sleep, in the whole process. Two that are equal: none fell asleep and none was woken in between.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -86,15 +93,21 @@ impl IdleThreads {
 
 /// The threads of one pool, and what waits for them.
 pub(crate) struct Workers {
-    state: ShortLock<State>,
-    /// The length of the queue, for the thread that watches it.
-    queued: AtomicUsize,
-    pub(super) completed: AtomicU64,
+    /// In a forked child there are no threads, and the queue is the parent's.
+    own: PerProcess<Own>,
     pub(super) size: usize,
     pub(super) idle_timeout: Duration,
     pub(super) name: String,
+}
+
+#[derive(Default)]
+struct Own {
+    state: ShortLock<State>,
+    /// The length of the queue, for the thread that watches it.
+    queued: AtomicUsize,
+    completed: AtomicU64,
     /// Those who wait for the end of all threads.
-    pub(super) ended: WaitList,
+    ended: WaitList,
 }
 
 #[derive(Default)]
@@ -125,6 +138,7 @@ pub(super) struct Counts {
     pub(super) threads: usize,
     pub(super) idle: usize,
     pub(super) queued: usize,
+    pub(super) completed: u64,
 }
 
 impl State {
@@ -155,21 +169,23 @@ impl State {
 
 impl Workers {
     pub(super) fn new(size: usize, idle_timeout: Duration, name: String) -> Workers {
-        Workers {
-            state: ShortLock::default(),
-            queued: AtomicUsize::new(0),
-            completed: AtomicU64::new(0),
-            size,
-            idle_timeout,
-            name,
-            ended: WaitList::new(),
-        }
+        fork::register();
+        Workers { own: PerProcess::new(), size, idle_timeout, name }
+    }
+
+    fn state(&self) -> &ShortLock<State> {
+        &self.own.get().state
+    }
+
+    /// Those who wait for the end of all threads.
+    pub(super) fn ended(&self) -> &WaitList {
+        &self.own.get().ended
     }
 
     /// Has a job run by the next thread that is free. If there is no thread at all and none can be started, it is refused.
     pub(super) fn submit(self: &Arc<Self>, job: Arc<dyn Run>) {
         let summons = {
-            let mut state = self.state.lock();
+            let mut state = self.state().lock();
             state.queue.push_back(job);
             self.note_length(&state);
             state.summon(self.size)
@@ -182,7 +198,7 @@ impl Workers {
     /// `take_back`: makes sure that the job, which is in the queue, is not run any more; false if it is too late for that.
     pub(super) fn try_submit(self: &Arc<Self>, job: Arc<dyn Run>, take_back: impl FnOnce() -> bool) -> bool {
         let summons = {
-            let mut state = self.state.lock();
+            let mut state = self.state().lock();
             if state.queue.len() >= state.searching && state.idle.is_empty() && state.threads >= self.size {
                 return false;
             }
@@ -194,7 +210,7 @@ impl Workers {
         // Before the queue, which may be refused.
         let taken_back = take_back();
         let removed = taken_back.then(|| {
-            let mut state = self.state.lock();
+            let mut state = self.state().lock();
             let place = state.queue.iter().position(|queued| Arc::ptr_eq(queued, &job));
             let removed = place.and_then(|place| state.queue.remove(place));
             self.note_length(&state);
@@ -206,7 +222,7 @@ impl Workers {
     }
 
     fn note_length(&self, state: &State) {
-        self.queued.store(state.queue.len(), Ordering::Relaxed);
+        self.own.get().queued.store(state.queue.len(), Ordering::Relaxed);
     }
 
     fn follow_if_possible(self: &Arc<Self>, summons: Summons) {
@@ -231,7 +247,7 @@ impl Workers {
     /// Takes back what was counted for a thread that could not be started.
     fn not_started(&self, err: &io::Error) {
         let (refused, summons) = {
-            let mut state = self.state.lock();
+            let mut state = self.state().lock();
             state.forget_thread();
             let refused = if state.threads == 0 { mem::take(&mut state.queue) } else { VecDeque::new() };
             self.note_length(&state);
@@ -249,11 +265,14 @@ impl Workers {
     /// What each thread does.
     fn work(self: Arc<Self>) {
         let own = thread::current();
-        self.state.lock().ids.push(own.id());
+        self.state().lock().ids.push(own.id());
         let spin = Spin::new();
         // Counted by who started it.
-        let turn = Turn { workers: &self, searching: Cell::new(true) };
-        while let Some(job) = self.next(&own, &spin, &turn.searching) {
+        let turn = Turn { workers: &self, searching: Cell::new(true), generation: fork::generation() };
+        // A job that has forked is all that the child's only thread had to do; it is none of those that the pool has there.
+        while !fork::is_before(turn.generation)
+            && let Some(job) = self.next(&own, &spin, &turn.searching)
+        {
             job.run(&turn);
         }
     }
@@ -261,7 +280,7 @@ impl Workers {
     /// A thread that was counted as searching is busy after all: what counted on it has to find another.
     fn go_on(self: &Arc<Self>) {
         let summons = {
-            let mut state = self.state.lock();
+            let mut state = self.state().lock();
             state.searching -= 1;
             state.summon(self.size)
         };
@@ -274,7 +293,7 @@ impl Workers {
         let (mut watches, mut has_watched) = (false, false);
         loop {
             {
-                let mut state = self.state.lock();
+                let mut state = self.state().lock();
                 if mem::take(&mut watches) {
                     state.watched = false;
                 }
@@ -305,7 +324,8 @@ impl Workers {
                 }
             }
             if watches {
-                spin.watch(None, || self.queued.load(Ordering::Relaxed) > 0);
+                let queued = &self.own.get().queued;
+                spin.watch(None, || queued.load(Ordering::Relaxed) > 0);
             } else if !self.sleep(own, spin) {
                 return None;
             } else {
@@ -324,7 +344,7 @@ impl Workers {
                 Some(deadline) => thread::park_timeout(deadline.saturating_duration_since(Instant::now())),
                 None => thread::park(),
             }
-            let mut state = self.state.lock();
+            let mut state = self.state().lock();
             let Some(place) = state.idle.iter().rposition(|idle| idle.id() == own.id()) else { break };
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 state.idle.remove(place);
@@ -346,7 +366,7 @@ impl Workers {
         drop(state);
         deadlock::look_again_without_jobs();
         if is_last {
-            self.ended.notify_all();
+            self.ended().notify_all();
         }
         None
     }
@@ -354,7 +374,7 @@ impl Workers {
     /// Has the threads end when the queue is empty.
     pub(super) fn close(&self) {
         let idle = {
-            let mut state = self.state.lock();
+            let mut state = self.state().lock();
             state.closed = true;
             state.searching += state.idle.len();
             let idle = mem::take(&mut state.idle);
@@ -366,18 +386,24 @@ impl Workers {
 
     /// Whether all threads have ended, and none will be started for what is in the queue.
     pub(super) fn has_ended(&self) -> bool {
-        self.state.lock().threads == 0
+        self.state().lock().threads == 0
     }
 
     /// Whether the calling thread is one of these.
     pub(super) fn is_own_thread(&self) -> bool {
         let own = thread::current().id();
-        self.state.lock().ids.contains(&own)
+        self.state().lock().ids.contains(&own)
     }
 
     pub(super) fn counts(&self) -> Counts {
-        let state = self.state.lock();
-        Counts { threads: state.threads, idle: state.idle.len() + state.searching, queued: state.queue.len() }
+        let own = self.own.get();
+        let state = own.state.lock();
+        Counts {
+            threads: state.threads,
+            idle: state.idle.len() + state.searching,
+            queued: state.queue.len(),
+            completed: own.completed.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -386,21 +412,23 @@ pub(crate) struct Turn<'a> {
     workers: &'a Arc<Workers>,
     /// Whether the thread is counted as searching.
     searching: Cell<bool>,
+    /// When it was begun: see `fork`.
+    generation: u32,
 }
 
 impl Turn<'_> {
     /// Counts the job as completed, and its thread as one that searches: who knows of the end and spawns the next one needs no other.
     pub(crate) fn complete(&self) {
-        if !self.searching.replace(true) {
-            self.workers.completed.fetch_add(1, Ordering::Relaxed);
-            self.workers.state.lock().searching += 1;
+        if !fork::is_before(self.generation) && !self.searching.replace(true) {
+            self.workers.own.get().completed.fetch_add(1, Ordering::Relaxed);
+            self.workers.state().lock().searching += 1;
         }
     }
 
     /// Takes that back.
     pub(super) fn go_on(&self) {
-        if self.searching.take() {
-            self.workers.completed.fetch_sub(1, Ordering::Relaxed);
+        if !fork::is_before(self.generation) && self.searching.take() {
+            self.workers.own.get().completed.fetch_sub(1, Ordering::Relaxed);
             self.workers.go_on();
         }
     }

@@ -6,6 +6,7 @@ mod config;
 mod deadlock;
 mod descriptors;
 mod fairness;
+mod fork;
 mod futures;
 mod handle;
 mod hub_pool;

@@ -4,6 +4,7 @@ mod c_library;
 mod c_locks;
 mod child;
 mod event_loop;
+mod fork;
 mod futex;
 mod locks;
 mod names;

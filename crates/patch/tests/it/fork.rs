@@ -1,0 +1,145 @@
+//! A forked child under the patch.
+
+use std::io::{Read, Write, pipe};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use greenlet_hub::patching::may_wait;
+use greenlet_hub::{joinall, spawn, yield_now};
+
+use crate::support::{MS, patched, timed};
+
+/// Runs `body` in a forked child; its code, or 101 if it panics.
+fn in_child(body: impl FnOnce()) -> i32 {
+    // SAFETY: the child uses what no other thread was in the middle of; the patch and the hub see to theirs.
+    match unsafe { libc::fork() } {
+        0 => {
+            // SAFETY: it has no preconditions. A child that hangs is ended by a signal.
+            unsafe { libc::alarm(60) };
+            // Until its first native wait all calls are plain.
+            assert!(!may_wait());
+            yield_now();
+            let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err();
+            // SAFETY: it has no preconditions.
+            unsafe { libc::_exit(if panicked { 101 } else { 0 }) }
+        }
+        pid => {
+            assert!(pid > 0, "{}", std::io::Error::last_os_error());
+            let mut status = 0;
+            // Greenlets run meanwhile.
+            // SAFETY: `status` is room for the answer.
+            assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+            if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) }
+        }
+    }
+}
+
+/// What std does there, over and over, by greenlets that wait for each other.
+fn use_std() {
+    let (mut near, mut far) = UnixStream::pair().unwrap();
+    let echo = spawn(move || {
+        let mut buf = [0; 8];
+        let count = far.read(&mut buf).unwrap();
+        thread::sleep(MS);
+        far.write_all(&buf[..count]).unwrap();
+    });
+    near.write_all(b"hello").unwrap();
+    let mut answer = String::new();
+    near.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "hello");
+    echo.join().unwrap();
+    let shared = Arc::new((Mutex::new(0), Condvar::new()));
+    let counting = (0..10).map(|_| {
+        let shared = Arc::clone(&shared);
+        spawn(move || {
+            let mut count = shared.0.lock().unwrap();
+            thread::sleep(MS);
+            *count += 1;
+            shared.1.notify_all();
+        })
+    });
+    let counting = Vec::from_iter(counting);
+    drop(shared.1.wait_while(shared.0.lock().unwrap(), |count| *count < 10).unwrap());
+    assert!(joinall(counting).iter().all(Result::is_ok));
+    let (took, _) = timed(|| joinall((0..20).map(|_| spawn(|| thread::sleep(100 * MS)))));
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
+fn the_child_of_a_greenlet_waits_as_greenlets_do() {
+    patched(|| {
+        use_std();
+        let held = Arc::new(Mutex::new(()));
+        let ticking = Arc::new(AtomicBool::new(true));
+        let others = Vec::from_iter((0..10).map(|_| {
+            let (held, ticking) = (Arc::clone(&held), Arc::clone(&ticking));
+            spawn(move || {
+                while ticking.load(Ordering::Relaxed) {
+                    let _held = held.lock().unwrap();
+                    thread::sleep(MS);
+                }
+            })
+        }));
+        yield_now();
+        for _ in 0..5 {
+            assert_eq!(spawn(|| in_child(use_std)).join().unwrap(), 0);
+            // Of main, and of a child's.
+            assert_eq!(in_child(|| assert_eq!(in_child(use_std), 0)), 0);
+        }
+        ticking.store(false, Ordering::Relaxed);
+        assert!(joinall(others).iter().all(Result::is_ok));
+        use_std();
+    });
+}
+
+#[test]
+fn a_descriptor_that_greenlets_of_the_parent_wait_for_is_used_by_the_child() {
+    patched(|| {
+        let (mut reader, mut writer) = pipe().unwrap();
+        let (mut near, mut far) = UnixStream::pair().unwrap();
+        let waiting = spawn({
+            let mut near = near.try_clone().unwrap();
+            move || near.read(&mut [0; 8]).unwrap()
+        });
+        yield_now();
+        let code = in_child(|| {
+            let writing = spawn(move || {
+                thread::sleep(MS);
+                writer.write_all(b"x").unwrap();
+                far.write_all(b"for the child").unwrap();
+            });
+            assert_eq!(reader.read(&mut [0; 8]).unwrap(), 1);
+            assert_eq!(near.read(&mut [0; 3]).unwrap(), 3);
+            writing.join().unwrap();
+        });
+        assert_eq!(code, 0);
+        // The rest, and an event of its own for it.
+        assert_eq!(waiting.join().unwrap(), 8);
+    });
+}
+
+#[test]
+fn what_pre_exec_calls_is_plain() {
+    patched(|| {
+        let others = Vec::from_iter((0..5).map(|_| spawn(|| thread::sleep(50 * MS))));
+        yield_now();
+        let mut command = Command::new("/bin/sh");
+        let lock = Arc::new(Mutex::new(()));
+        let locks = Arc::clone(&lock);
+        let plain = move || {
+            assert!(!may_wait());
+            thread::sleep(MS);
+            drop(locks.lock());
+            Ok(())
+        };
+        // SAFETY: what it calls makes system calls only.
+        unsafe { command.args(["-c", "exit 7"]).pre_exec(plain) };
+        assert_eq!(command.status().unwrap().code(), Some(7));
+        assert!(joinall(others).iter().all(Result::is_ok));
+    });
+}
