@@ -2,6 +2,8 @@
 
 mod c_library;
 mod c_locks;
+mod calls;
+mod close;
 mod locks;
 mod names;
 mod poll;
