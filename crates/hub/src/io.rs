@@ -209,7 +209,8 @@ impl<T: AsFd> Io<T> {
         if self.registrations.find(hub).is_some() && sys::is_ready(self.as_fd(), direction == Direction::Write)? {
             return Ok(true);
         }
-        let woken = self.wait(hub, direction, timeout.map(deadline_after), false)?;
+        let epoch = self.registrations.epoch();
+        let woken = self.wait(hub, direction, timeout.map(deadline_after), false, epoch)?;
         if let Some(key) = woken {
             hub.pass_on(key, direction);
         }
@@ -235,6 +236,7 @@ impl<T: AsFd> Io<T> {
         let mut deadline = None;
         let mut woken: Option<PassOn<'_>> = None;
         loop {
+            let epoch = self.registrations.epoch();
             let slot = self.registrations.find(hub);
             if slot.is_none_or(|slot| slot.is_ready(hub, direction)) {
                 // It is not to wait; so where libc's calls are patched, it makes the plain ones.
@@ -263,7 +265,7 @@ impl<T: AsFd> Io<T> {
             }
             // The clock is read only by a call that has to wait.
             let deadline = *deadline.get_or_insert_with(|| timeout.map(deadline_after));
-            match self.wait(hub, direction, deadline, woken.is_some())? {
+            match self.wait(hub, direction, deadline, woken.is_some(), epoch)? {
                 // One for all wake-ups of this call, so that it wakes one other: two would change places.
                 Some(key) if woken.is_none() => woken = Some(PassOn { hub, key, direction }),
                 Some(_) => {}
@@ -273,7 +275,7 @@ impl<T: AsFd> Io<T> {
     }
 
     // Inlined up to the public call, as everything between a greenlet's code and its suspension; see ARCHITECTURE.md.
-    /// Waits once; `None` at the deadline. `again`: it was woken before and found nothing, and keeps its place.
+    /// Waits once; `None` at the deadline. `again`: it was woken before and found nothing, and keeps its place. `epoch`: what it was before the caller looked.
     #[inline(always)]
     fn wait(
         &self,
@@ -281,11 +283,14 @@ impl<T: AsFd> Io<T> {
         direction: Direction,
         deadline: Option<Instant>,
         again: bool,
+        epoch: u32,
     ) -> io::Result<Option<SlotKey>> {
         let _turn = self.registrations.occupy(hub, direction)?;
         let fd = self.io.as_fd();
-        match self.registrations.find_or_register(hub, fd) {
-            Ok(slot) => Ok(hub.wait_for_slot(slot.key, fd, direction, deadline, again)?.then_some(slot.key)),
+        match self.registrations.find_or_register(hub, fd, epoch) {
+            // Let go of between the look and the registration, which nobody will tell of: it looks again.
+            Ok(None) => Ok(Some(SlotKey::NONE)),
+            Ok(Some(slot)) => Ok(hub.wait_for_slot(slot.key, fd, direction, deadline, again)?.then_some(slot.key)),
             // Regular files cannot be watched: they are always ready.
             Err(err) if err.raw_os_error() == Some(libc::EPERM) => Ok(Some(SlotKey::NONE)),
             Err(err) => Err(err),
@@ -330,6 +335,8 @@ struct Registrations {
     /// The number of the first hub's poller and the slot there; 0: none yet.
     first: AtomicU64,
     first_generation: AtomicU32,
+    /// How often all registrations were let go of while this lived.
+    epoch: AtomicU32,
     /// Further hubs' pollers with which it has waited.
     more: Mutex<Vec<(u32, SlotKey)>>,
 }
@@ -350,6 +357,7 @@ impl Registrations {
             has_more: AtomicBool::new(false),
             first: AtomicU64::new(0),
             first_generation: AtomicU32::new(0),
+            epoch: AtomicU32::new(0),
             more: Mutex::new(Vec::new()),
         }
     }
@@ -380,15 +388,25 @@ impl Registrations {
     }
 
     #[inline]
-    fn find_or_register(&self, hub: &Hub, fd: BorrowedFd<'_>) -> io::Result<Registered> {
-        match self.find(hub) {
-            Some(found) => Ok(found),
-            None => self.register(hub, fd),
+    fn find_or_register(&self, hub: &Hub, fd: BorrowedFd<'_>, epoch: u32) -> io::Result<Option<Registered>> {
+        if let Some(found) = self.find(hub) {
+            return Ok(Some(found));
         }
+        let registered = self.register(hub, fd)?;
+        // After it is there for whoever lets go: either he sees it, or this sees that he did.
+        Ok((self.epoch() == epoch).then_some(registered))
+    }
+
+    /// Counts how often all was let go of.
+    #[inline]
+    fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::SeqCst)
     }
 
     #[inline(never)]
     fn register(&self, hub: &Hub, fd: BorrowedFd<'_>) -> io::Result<Registered> {
+        // A descriptor of that number may have been let go of on another thread, and be watched in another way: that is told first.
+        hub.drain_inbox();
         let watch = if self.kind() == Kind::Listener { Watch::EachWait } else { Watch::Edge };
         let key = hub.poller()?.borrow_mut().register(fd, watch)?;
         let id = hub.poller_number();
@@ -462,6 +480,7 @@ impl Registrations {
     /// Lets go of all registrations; the descriptor is still open.
     #[inline(never)]
     fn let_go(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
         let mut more = self.more();
         let first = self.first.swap(0, Ordering::AcqRel);
         let key = SlotKey { slot: first as u32, generation: self.first_generation.load(Ordering::Relaxed) };

@@ -1,15 +1,17 @@
 //! What is known of each descriptor: for each number one entry, made when a greenlet first has to wait for it, and never freed.
 //!
 //! ```text
-//!   ENTRIES ──► 64 entries ──► Descriptor { generation, facts, time-outs, Io }
+//!   ENTRIES ──► 64 entries ──► Descriptor { generation + facts, time-outs, Io }
 //! ```
 //!
 //! An entry outlives the descriptors that have its number one after the other, so a call finds it by two loads, without a count or a lock. What tells them
-//! apart is the *generation*: whoever closes a descriptor that is known raises it first, then wakes those who wait (their next look says EBADF), and closes it last.
+//! apart is the *generation*: whoever closes a descriptor raises it first, then wakes those who wait (their next look says EBADF), and closes it last. A call is of
+//! the generation that it began with, to its end.
 //!
 //! **Facts** are what a call would else have to ask the kernel each time: whether it is a stream, whether the user has made it non-blocking, how long a call may take
 //! (`SO_RCVTIMEO`, `SO_SNDTIMEO`). They are asked once, when a greenlet first has to wait, and thrown away when a call that changes them passes by
-//! (`fcntl`, `ioctl`, `setsockopt`). Those of a descriptor that was duplicated may be changed through the other one: they are asked before each wait.
+//! (`fcntl`, `ioctl`, `setsockopt`). They share a word with the generation, so nobody who has asked the kernel of one descriptor can write down what it said as
+//! that of the next one. Those of a descriptor that was duplicated may be changed through the other one: they are asked before each wait.
 //!
 //! **What is not seen.** A descriptor may be closed past the shells (by a system call made by hand), and its number be that of another one that was not seen either. Then
 //! the entry's registration is that of a file which is gone, and no event would ever come. So a wait that has lasted a second looks whether the file
@@ -19,10 +21,12 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
 
 use greenlet_hub::{Io, Kind, patching};
+
+use crate::raw;
 
 const CHUNK: usize = 64;
 /// The kernel's own limit is 2^30 by default settings that nobody has (`fs.nr_open` is 2^20); beyond it a call is the plain one.
@@ -50,13 +54,24 @@ const SHARED: u32 = 128;
 const BORN: u32 = 512;
 /// It was closed where nothing could be done about its registrations: whoever comes next does it.
 const STALE: u32 = 256;
+/// The facts have been asked for since the number was last closed, so somebody may wait. Stays when they are no longer known.
+const ASKED: u32 = 1024;
+/// What is of the number, not of the answers: it is there before anything was asked.
+const GIVEN: u32 = SHARED | BORN | SHUT;
+/// It was shut down for reading by a call that has passed by here.
+const SHUT: u32 = 2048;
+
+#[inline]
+fn generation_of(word: u64) -> u32 {
+    (word >> 32) as u32
+}
 
 /// The descriptors that have had one number.
 #[derive(Debug)]
 pub(crate) struct Descriptor {
     number: RawFd,
-    generation: AtomicU32,
-    facts: AtomicU32,
+    /// The generation in the upper half, the facts in the lower.
+    word: AtomicU64,
     /// How long a call may take, to read and to write; in nanoseconds, 0: for ever.
     timeouts: [AtomicU64; 2],
     /// Device and inode of the file that the facts are of.
@@ -64,8 +79,8 @@ pub(crate) struct Descriptor {
     io: Io<Number>,
     /// Held while the descriptor is made non-blocking for the length of a call, and while the user changes that.
     flags: Spin,
-    /// Whether it is so at this moment.
-    toggled: AtomicBool,
+    /// Held by the one who asks for the facts.
+    asking: Spin,
 }
 
 /// A descriptor by its number, which may be closed.
@@ -104,6 +119,16 @@ impl Facts {
     #[inline]
     pub(crate) fn was_born_here(self) -> bool {
         self.0 & BORN != 0
+    }
+
+    /// Whether it was shut down for reading: then nothing on it waits.
+    pub(crate) fn is_shut(self) -> bool {
+        self.0 & SHUT != 0
+    }
+
+    /// Whether a duplicate may have been shut down.
+    pub(crate) fn is_shared(self) -> bool {
+        self.0 & SHARED != 0
     }
 
     pub(crate) fn is_pipe(self) -> bool {
@@ -149,10 +174,8 @@ fn make_chunk(index: usize) -> *mut Descriptor {
 /// Notes that a descriptor of that number is about to be closed: what was known is past, and those who wait are told.
 #[inline]
 pub(crate) fn forget(fd: RawFd) {
-    if let Some(entry) = known_entry(fd)
-        && entry.facts.load(Ordering::Acquire) != 0
-    {
-        entry.end();
+    if let Some(entry) = known_entry(fd) {
+        entry.renew(None, 0);
     }
 }
 
@@ -160,10 +183,7 @@ pub(crate) fn forget(fd: RawFd) {
 #[inline]
 pub(crate) fn born(fd: RawFd) {
     if let Some(entry) = entry(fd) {
-        if entry.facts.load(Ordering::Acquire) != 0 {
-            entry.end();
-        }
-        entry.facts.fetch_or(BORN, Ordering::AcqRel);
+        entry.renew(None, BORN);
     }
 }
 
@@ -183,7 +203,7 @@ pub(crate) fn duplicated(old: RawFd, new: RawFd) {
     born(new);
     for fd in [old, new] {
         if let Some(entry) = entry(fd) {
-            entry.facts.fetch_or(SHARED, Ordering::AcqRel);
+            entry.word.fetch_or(SHARED.into(), Ordering::AcqRel);
             entry.io.mark_duplicated();
         }
     }
@@ -193,7 +213,14 @@ pub(crate) fn duplicated(old: RawFd, new: RawFd) {
 #[inline]
 pub(crate) fn changed(fd: RawFd) {
     if let Some(entry) = known_entry(fd) {
-        entry.facts.fetch_and(!KNOWN, Ordering::AcqRel);
+        entry.word.fetch_and(!u64::from(KNOWN), Ordering::AcqRel);
+    }
+}
+
+/// Notes that a socket was shut down for reading.
+pub(crate) fn shut(fd: RawFd) {
+    if let Some(entry) = entry(fd) {
+        entry.word.fetch_or(SHUT.into(), Ordering::AcqRel);
     }
 }
 
@@ -213,27 +240,30 @@ impl Descriptor {
     fn new(number: RawFd) -> Descriptor {
         Descriptor {
             number,
-            generation: AtomicU32::new(0),
-            facts: AtomicU32::new(0),
+            word: AtomicU64::new(0),
             timeouts: Default::default(),
             file: Default::default(),
             io: Io::from_nonblocking(Number(number), Kind::SharedStream),
             flags: Spin::new(),
-            toggled: AtomicBool::new(false),
+            asking: Spin::new(),
         }
     }
 
-    #[cold]
-    fn end(&self) {
+    /// Begins a new generation, of which these facts are known; only if that one is the current, if it is said. Wakes those who wait.
+    fn renew(&self, only: Option<u32>, facts: u32) {
+        // A signal's handler, for which this is no time to touch the hub's registrations; a forked child, to which they do not belong.
+        let inside = patching::is_inside();
+        let renewed = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+            if only.is_some_and(|generation| generation != generation_of(word)) {
+                return None;
+            }
+            let stale = if inside && word as u32 & (ASKED | STALE) != 0 { STALE } else { 0 };
+            Some(u64::from(generation_of(word).wrapping_add(1)) << 32 | u64::from(facts | stale))
+        });
         // In this order: who waits finds that it was for another descriptor.
-        self.generation.fetch_add(1, Ordering::AcqRel);
-        if patching::is_inside() {
-            // A signal's handler, for which this is no time to touch the hub's registrations; a forked child, to which they do not belong.
-            self.facts.store(STALE, Ordering::Release);
-            return;
+        if renewed.is_ok_and(|word| word as u32 & (ASKED | STALE) != 0) && !inside {
+            self.io.let_go();
         }
-        self.facts.store(0, Ordering::Release);
-        self.io.let_go();
     }
 
     /// Its registrations.
@@ -245,20 +275,20 @@ impl Descriptor {
     /// What tells the descriptors of this number apart.
     #[inline]
     pub(crate) fn generation(&self) -> u32 {
-        self.generation.load(Ordering::Acquire)
+        generation_of(self.word.load(Ordering::Acquire))
     }
 
     /// What is known without asking; nothing is a descriptor's facts of which nobody has asked.
     #[inline]
     pub(crate) fn known(&self) -> Option<Facts> {
-        let facts = self.facts.load(Ordering::Relaxed);
+        let facts = self.word.load(Ordering::Relaxed) as u32;
         (facts & (KNOWN | SHARED) == KNOWN).then_some(Facts(facts))
     }
 
     /// What kind of descriptor it is, if that is known: nothing changes it.
     #[inline]
     pub(crate) fn class(&self) -> Option<Facts> {
-        let facts = self.facts.load(Ordering::Relaxed);
+        let facts = self.word.load(Ordering::Relaxed) as u32;
         (facts & KNOWN != 0).then_some(Facts(facts))
     }
 
@@ -271,28 +301,62 @@ impl Descriptor {
     pub(crate) fn facts(&self) -> io::Result<Facts> {
         match self.known() {
             Some(facts) => Ok(facts),
-            None => self.learn(),
+            None => self.learn(None),
+        }
+    }
+
+    /// The facts of the descriptor of that generation.
+    ///
+    /// # Errors
+    ///
+    /// If it is closed, or there never was one.
+    #[inline]
+    pub(crate) fn facts_of(&self, generation: u32) -> io::Result<Facts> {
+        let word = self.word.load(Ordering::Acquire);
+        if generation_of(word) == generation && word as u32 & (KNOWN | SHARED) == KNOWN {
+            Ok(Facts(word as u32))
+        } else {
+            self.learn(Some(generation))
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn learn(&self) -> io::Result<Facts> {
-        let mut before = self.facts.load(Ordering::Acquire);
-        if before & STALE != 0 {
-            before &= SHARED | BORN;
-            self.io.let_go();
+    fn learn(&self, generation: Option<u32>) -> io::Result<Facts> {
+        // One at a time, so that what is kept beside the word belongs to it.
+        let _asking = self.asking.lock();
+        loop {
+            let word = self.word.load(Ordering::Acquire);
+            if generation.is_some_and(|generation| generation != generation_of(word)) {
+                return Err(raw::error(libc::EBADF));
+            }
+            let before = word as u32;
+            let facts = match before & (KNOWN | SHARED) {
+                KNOWN => return Ok(Facts(before)),
+                0 | SHARED => self.ask(before)?,
+                _ => self.ask_what_changes(before)?,
+            };
+            if facts & FILE != 0 {
+                // Not kept: files are closed past the shells most often (`fclose`), and whatever gets the number would be taken for one.
+                return Ok(Facts(facts));
+            }
+            let learned = word & !u64::from(u32::MAX) | u64::from(facts);
+            if self.word.compare_exchange(word, learned, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                return Ok(Facts(facts));
+            }
         }
-        if before & (KNOWN | SHARED) == KNOWN | SHARED {
-            return self.learn_what_changes(before);
-        }
+    }
+
+    /// Asks the kernel for all.
+    fn ask(&self, before: u32) -> io::Result<u32> {
         let status = sys::status(self.number)?;
-        let mut facts = KNOWN | (before & (SHARED | BORN));
+        let mut facts = KNOWN | ASKED | before & GIVEN;
         let flags = self.with_own_flags(|| sys::flags(self.number))?;
         if flags & libc::O_NONBLOCK != 0 {
             facts |= NONBLOCKING;
         }
         let mut kind = Kind::Datagram;
+        let mut timeouts = [0; 2];
         match status.st_mode & libc::S_IFMT {
             libc::S_IFSOCK => {
                 facts |= SOCKET;
@@ -300,58 +364,60 @@ impl Descriptor {
                     facts |= LISTENER;
                     kind = Kind::Listener;
                 } else if sys::option(self.number, libc::SO_TYPE) == Ok(libc::SOCK_STREAM) {
+                    facts |= STREAM;
                     // On Unix sockets a read stops short where descriptors came along, of which no event tells.
-                    if sys::option(self.number, libc::SO_DOMAIN) == Ok(libc::AF_UNIX) {
-                        facts |= STREAM;
-                    } else {
-                        facts |= STREAM;
+                    if sys::option(self.number, libc::SO_DOMAIN) != Ok(libc::AF_UNIX) {
                         kind = Kind::SharedStream;
                     }
                 }
-                self.learn_timeouts();
+                timeouts = self.ask_timeouts();
             }
-            // Not kept: files are closed past the shells most often (`fclose`), and whatever gets the number would be taken for one.
-            libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK => return Ok(Facts(FILE)),
+            libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK => return Ok(FILE),
             libc::S_IFIFO => facts |= PIPE,
             _ => {}
         }
-        if before & !(SHARED | BORN) == 0 {
-            // The first of its number since it was last closed: nobody waits.
+        self.keep_timeouts(timeouts);
+        if before & ASKED == 0 {
+            // The first to be asked of since the number was last closed: nobody waits for it yet. Who waited for one before it may have been about to register that one
+            // when it was closed.
+            self.io.let_go();
             self.io.set_kind(kind);
             self.file[0].store(status.st_dev, Ordering::Relaxed);
             self.file[1].store(status.st_ino, Ordering::Relaxed);
         }
-        self.facts.store(facts, Ordering::Release);
-        Ok(Facts(facts))
+        Ok(facts)
     }
 
     /// Asks for what may have been changed through a duplicate.
-    fn learn_what_changes(&self, before: u32) -> io::Result<Facts> {
+    fn ask_what_changes(&self, before: u32) -> io::Result<u32> {
         let flags = self.with_own_flags(|| sys::flags(self.number))?;
         let nonblocking = if flags & libc::O_NONBLOCK != 0 { NONBLOCKING } else { 0 };
         if before & SOCKET != 0 {
-            self.learn_timeouts();
+            self.keep_timeouts(self.ask_timeouts());
         }
-        let facts = before & !NONBLOCKING | nonblocking;
-        self.facts.store(facts, Ordering::Release);
-        Ok(Facts(facts))
+        Ok(before & !NONBLOCKING | nonblocking)
     }
 
-    fn learn_timeouts(&self) {
-        for (place, name) in self.timeouts.iter().zip([libc::SO_RCVTIMEO, libc::SO_SNDTIMEO]) {
-            place.store(sys::timeout(self.number, name), Ordering::Relaxed);
+    fn ask_timeouts(&self) -> [u64; 2] {
+        [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO].map(|name| sys::timeout(self.number, name))
+    }
+
+    fn keep_timeouts(&self, timeouts: [u64; 2]) {
+        for (place, nanos) in self.timeouts.iter().zip(timeouts) {
+            place.store(nanos, Ordering::Relaxed);
         }
     }
 
-    /// Whether the descriptor still is of the file that was registered; if not, what is known is past.
+    /// Looks whether the descriptor still is of the file that was registered; if not, what is known is past.
     #[cold]
     pub(crate) fn look_again(&self) {
+        let word = self.word.load(Ordering::Acquire);
         let same = sys::status(self.number).is_ok_and(|status| {
             self.file[0].load(Ordering::Relaxed) == status.st_dev
                 && self.file[1].load(Ordering::Relaxed) == status.st_ino
         });
-        if !same {
-            self.end();
+        if !same && word as u32 & ASKED != 0 {
+            self.renew(Some(generation_of(word)), 0);
         }
     }
 
@@ -370,12 +436,10 @@ impl Descriptor {
     pub(crate) fn nonblocking<R>(&self, call: impl FnOnce() -> R) -> io::Result<R> {
         let _locked = self.flags.lock();
         let flags = sys::flags(self.number)?;
-        self.toggled.store(true, Ordering::Release);
         sys::set_flags(self.number, flags | libc::O_NONBLOCK)?;
         let result = call();
         // It cannot fail for a descriptor whose flags could be set.
         let _ = sys::set_flags(self.number, flags);
-        self.toggled.store(false, Ordering::Release);
         Ok(result)
     }
 
@@ -388,7 +452,7 @@ impl Descriptor {
     /// Whether a plain call that said "would block" may have done so by our doing: the descriptor was non-blocking for the length of another call.
     #[cold]
     pub(crate) fn may_be_toggled(&self) -> bool {
-        let facts = self.facts.load(Ordering::Acquire);
+        let facts = self.word.load(Ordering::Acquire) as u32;
         facts & KNOWN != 0
             && facts & NONBLOCKING == 0
             && self.timeouts.iter().all(|nanos| nanos.load(Ordering::Relaxed) == 0)
@@ -445,10 +509,9 @@ pub(crate) unsafe fn begin_anew_in_child() {
             // SAFETY: as above.
             let entry = unsafe { &*entry };
             entry.flags.0.store(false, Ordering::Relaxed);
-            entry.toggled.store(false, Ordering::Relaxed);
+            entry.asking.0.store(false, Ordering::Relaxed);
             // What it is has to be asked again, and who else has it is not known.
-            let known = entry.facts.load(Ordering::Relaxed);
-            entry.facts.store(known & (BORN | SHARED), Ordering::Relaxed);
+            entry.word.fetch_and(!u64::from(u32::MAX) | u64::from(GIVEN), Ordering::Relaxed);
         }
     }
 }

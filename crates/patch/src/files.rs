@@ -89,7 +89,7 @@ unsafe fn try_parts(fd: RawFd, direction: Direction, facts: Facts, parts: &[iove
 /// That of `readv`.
 #[cold]
 unsafe fn read_other(fd: RawFd, entry: &'static Descriptor, parts: &[iovec]) -> isize {
-    let reading = Transfer { direction: Direction::Read, len: 0 };
+    let reading = Transfer::new(entry, Direction::Read);
     // SAFETY: the caller's promise.
     let attempt = |facts| unsafe { try_parts(fd, Direction::Read, facts, parts) };
     match wait::interruptible(|| reading.run(entry, attempt)) {
@@ -109,9 +109,9 @@ unsafe fn read_other(fd: RawFd, entry: &'static Descriptor, parts: &[iovec]) -> 
 unsafe fn write_other(fd: RawFd, entry: &'static Descriptor, parts: &[iovec]) -> isize {
     let len = vectors::len(parts);
     let mut moved = 0;
+    let writing = Transfer::new(entry, Direction::Write);
     let ended = wait::interruptible(|| {
         loop {
-            let writing = Transfer { direction: Direction::Write, len: 0 };
             let rest = vectors::Rest::new(parts, moved);
             // SAFETY: the caller's promise.
             let attempt = |facts| unsafe { try_parts(fd, Direction::Write, facts, rest.as_slice()) };
@@ -225,7 +225,7 @@ unsafe extern "C" fn sendfile(out: c_int, input: c_int, offset: *mut off_t, coun
         return raw::give(call());
     }
     let Some(entry) = fds::entry(out) else { return raw::give(call()) };
-    let sending = Transfer { direction: Direction::Write, len: 0 };
+    let sending = Transfer::new(entry, Direction::Write);
     let ended = wait::interruptible(|| {
         // A part is an answer, too: whoever wants all of it asks again, as `sendfile`'s manual says.
         sending.run(entry, |_| match entry.nonblocking(call) {
@@ -280,7 +280,7 @@ unsafe extern "C" fn splice(
                         // Non-blocking by the user's wish.
                         return Ok(result);
                     }
-                    let waiting = Transfer { direction, len: 0 };
+                    let waiting = Transfer::new(entry, direction);
                     waiting.run(entry, |_| if is_ready(fd, direction) { Tried::Done(0) } else { Tried::WouldBlock })?;
                 }
             }
@@ -380,9 +380,14 @@ fn replace(name: Call, old: RawFd, new: RawFd, flags: c_int) -> c_int {
     if !gate::is_watched(name) {
         return raw::give(call()) as c_int;
     }
-    // What has the number is closed by this; unless the call fails, and then those who waited look again and wait on.
-    if let Some(entry) = fds::known_entry(new) {
-        entry.io().let_go();
+    // What has the number is closed by this, unless the call fails.
+    // SAFETY: a call with plain integers.
+    let is_open = |fd| unsafe { raw::syscall!(libc::SYS_fcntl, fd, libc::F_GETFD) } >= 0;
+    if old == new || flags & !libc::O_CLOEXEC != 0 || !is_open(old) {
+        return raw::give(call()) as c_int;
+    }
+    if is_open(new) {
+        fds::forget(new);
     }
     duplicated(old, call())
 }

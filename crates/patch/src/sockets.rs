@@ -253,7 +253,7 @@ unsafe fn accept_one(fd: RawFd, addr: *mut sockaddr, addr_len: *mut socklen_t, f
     // SAFETY: the caller's promise.
     let call = || unsafe { raw::syscall!(libc::SYS_accept4, fd, addr, addr_len, flags) };
     let Some(entry) = fds::entry(fd) else { return raw::give(call()) as c_int };
-    let accepting = Transfer { direction: Direction::Read, len: 0 };
+    let accepting = Transfer::new(entry, Direction::Read);
     let ended = wait::interruptible(|| {
         accepting.run(entry, |_| {
             if !is_ready(fd, Direction::Read) {
@@ -328,11 +328,11 @@ unsafe extern "C" fn connect(fd: c_int, addr: *const sockaddr, addr_len: socklen
 const FULL_BACKLOG: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(16)];
 
 fn connect_waiting(fd: RawFd, entry: &'static Descriptor, call: impl Fn() -> isize) -> io::Result<isize> {
-    let facts = entry.facts()?;
+    let generation = entry.generation();
+    let facts = entry.facts_of(generation)?;
     if facts.is_plain() || !facts.is_socket() {
         return Ok(call());
     }
-    let generation = entry.generation();
     let deadline = entry.timeout(Direction::Write).and_then(|timeout| Instant::now().checked_add(timeout));
     let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     let mut pause = FULL_BACKLOG[0];
@@ -353,11 +353,11 @@ fn connect_waiting(fd: RawFd, entry: &'static Descriptor, call: impl Fn() -> isi
         }
     }
     while !is_ready(fd, Direction::Write) {
-        let in_time = entry.io().wait_writable(left())?;
+        let in_time = entry.io().wait_writable(left());
         if entry.generation() != generation {
             return Err(raw::error(libc::EBADF));
         }
-        if !in_time {
+        if !in_time? {
             // As the kernel says it for a time-out of the socket's.
             return Err(raw::error(libc::EINPROGRESS));
         }

@@ -9,7 +9,7 @@
 
 use std::io;
 use std::os::fd::RawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use greenlet_hub::patching;
 
@@ -37,11 +37,15 @@ impl Tried {
     }
 }
 
-/// One call, which waits as greenlets do.
+/// One call, or a part of one, which waits as greenlets do.
 pub(crate) struct Transfer {
     pub(crate) direction: Direction,
     /// So many bytes there is room for; 0 if a short count says nothing.
     pub(crate) len: usize,
+    /// Of the descriptor that the call began with: what has its number later is none of its business.
+    pub(crate) generation: u32,
+    /// How much of the socket's time-out the parts before this one have taken.
+    pub(crate) spent: Duration,
 }
 
 /// What happened in a transfer.
@@ -53,17 +57,23 @@ pub(crate) enum Ended {
 }
 
 impl Transfer {
+    /// A call that is about to begin.
+    pub(crate) fn new(entry: &Descriptor, direction: Direction) -> Transfer {
+        Transfer { direction, len: 0, generation: entry.generation(), spent: Duration::ZERO }
+    }
+
     /// Calls `attempt`, which does not wait, until it says something; waits in between. `facts`: what is known already.
     #[inline]
     pub(crate) fn run(&self, entry: &'static Descriptor, mut attempt: impl FnMut(Facts) -> Tried) -> io::Result<Ended> {
+        let generation = self.generation;
+        let mut spent = self.spent;
         let mut rechecks = true;
         loop {
-            let generation = entry.generation();
-            let facts = entry.facts()?;
+            let facts = entry.facts_of(generation)?;
             if facts.is_plain() {
                 return Ok(Ended::Plain);
             }
-            let timeout = entry.timeout(self.direction);
+            let timeout = entry.timeout(self.direction).map(|timeout| timeout.saturating_sub(spent));
             // A wait without an end, or a long one, is interrupted once.
             let recheck = rechecks && !facts.was_born_here() && timeout.is_none_or(|timeout| timeout > LOOK_AGAIN);
             let bounded = if recheck { Some(LOOK_AGAIN) } else { timeout };
@@ -86,8 +96,13 @@ impl Transfer {
             };
             match (ended, result) {
                 (Some(result), _) => return Ok(Ended::With(result)),
+                // The poller's words for a number that is another's meanwhile.
+                (None, Err(err)) if entry.generation() != generation || err.raw_os_error() == Some(libc::ENOENT) => {
+                    return Err(raw::error(libc::EBADF));
+                }
                 (None, Err(err)) if err.kind() == io::ErrorKind::WouldBlock && recheck => {
                     rechecks = false;
+                    spent += LOOK_AGAIN;
                     entry.look_again();
                 }
                 (None, Err(err)) => return Err(err),
@@ -102,6 +117,7 @@ impl Transfer {
 pub(crate) fn once(fd: RawFd, direction: Direction, len: usize, mut call: impl FnMut(bool) -> isize) -> isize {
     let Some(entry) = fds::entry(fd) else { return raw::give(call(false)) };
     let ended = wait::interruptible(|| {
+        let transfer = Transfer { len, ..Transfer::new(entry, direction) };
         if entry.known().is_none() {
             // Most calls end here, on a descriptor of which nobody ever has to know anything.
             patching::spend_budget();
@@ -110,7 +126,7 @@ pub(crate) fn once(fd: RawFd, direction: Direction, len: usize, mut call: impl F
                 Tried::WouldBlock => {}
             }
         }
-        Transfer { direction, len }.run(entry, |_| Tried::of(call(true)))
+        transfer.run(entry, |_| Tried::of(call(true)))
     });
     match ended {
         Ok(Ended::With(result)) => raw::give(result),
@@ -125,6 +141,7 @@ pub(crate) fn all(fd: RawFd, direction: Direction, len: usize, mut call: impl Fn
     let Some(entry) = fds::entry(fd) else { return raw::give(call(0, false)) };
     let mut moved = 0;
     let ended = wait::interruptible(|| {
+        let mut rest = Transfer::new(entry, direction);
         if entry.known().is_none() {
             patching::spend_budget();
             match Tried::of(call(0, true)) {
@@ -132,7 +149,7 @@ pub(crate) fn all(fd: RawFd, direction: Direction, len: usize, mut call: impl Fn
                 Tried::Done(result) => {
                     // Whether the rest is to be waited for, the facts say.
                     moved = result as usize;
-                    let facts = entry.facts()?;
+                    let facts = entry.facts_of(rest.generation)?;
                     if facts.is_plain() || !facts.is_stream() && !facts.is_pipe() {
                         return Ok(Ended::With(result));
                     }
@@ -140,8 +157,15 @@ pub(crate) fn all(fd: RawFd, direction: Direction, len: usize, mut call: impl Fn
                 Tried::WouldBlock => {}
             }
         }
+        // The time-out is of the whole call.
+        let mut start = None;
         loop {
-            let rest = Transfer { direction, len: len - moved };
+            rest.len = len - moved;
+            match start {
+                None if entry.timeout(direction).is_some() => start = Some(Instant::now()),
+                None => {}
+                Some(start) => rest.spent = start.elapsed(),
+            }
             let mut is_stream = false;
             let ended = rest.run(entry, |facts| {
                 is_stream = facts.is_stream() || facts.is_pipe();

@@ -70,13 +70,19 @@ impl Poll {
 
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()> {
         let fd = fd.as_raw_fd();
-        match self.control(libc::EPOLL_CTL_ADD, fd, flags(interest), key) {
+        let is = |result: &io::Result<()>, errno| result.as_ref().is_err_and(|err| err.raw_os_error() == Some(errno));
+        loop {
+            let added = self.control(libc::EPOLL_CTL_ADD, fd, flags(interest), key);
+            if !is(&added, libc::EEXIST) {
+                return added;
+            }
             // Of the same number and file: shared with another owner, or left behind by one that was closed while a
             // duplicate stayed open.
-            Err(err) if err.raw_os_error() == Some(libc::EEXIST) => {
-                self.control(libc::EPOLL_CTL_MOD, fd, flags(interest), key)
+            let modified = self.control(libc::EPOLL_CTL_MOD, fd, flags(interest), key);
+            // Where calls are patched, the number may be another file's by now.
+            if !is(&modified, libc::ENOENT) {
+                return modified;
             }
-            result => result,
         }
     }
 

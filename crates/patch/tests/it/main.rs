@@ -2,7 +2,9 @@
 
 mod c_library;
 mod c_locks;
+mod calls;
 mod child;
+mod close;
 mod event_loop;
 mod fork;
 mod futex;
