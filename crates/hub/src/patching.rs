@@ -127,6 +127,11 @@ pub fn in_forked_child(f: fn()) {
     fork::call_first_in_child(f);
 }
 
+/// Whether another greenlet of this thread's hub is ready to run, as far as the hub knows without a look.
+pub fn has_ready() -> bool {
+    Hub::try_here().is_some_and(|hub| !(hub.ready.is_empty() && hub.urgent.is_empty()))
+}
+
 /// A word of the thread's hub, 0 at first, for what the patching crate has to remember of the thread; `None` without a hub.
 pub fn thread_word() -> Option<usize> {
     Hub::try_with(|hub| hub.patch_word.get())

@@ -156,10 +156,6 @@ impl Way {
 /// Waits for one descriptor; false at the deadline.
 pub(crate) fn wait_for_one(fd: RawFd, direction: Direction, deadline: Option<Instant>) -> io::Result<bool> {
     let entry = fds::entry(fd).ok_or_else(|| raw::error(libc::EBADF))?;
-    if entry.class().is_some() {
-        // What was known may be another's, that was closed past the shells.
-        entry.look_again();
-    }
     loop {
         let facts = entry.facts()?;
         let is_registered = facts.is_socket() || facts.is_pipe();
