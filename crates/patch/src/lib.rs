@@ -82,6 +82,7 @@ mod teardown;
 
 mod clock;
 mod futex;
+mod native;
 mod parker;
 mod table;
 
