@@ -8,7 +8,7 @@ use std::alloc::{Layout, alloc, dealloc};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::table::thread_pointer;
+use crate::native::thread_pointer;
 
 /// The thread whose calls are counted; 0: nobody's.
 static COUNTED: AtomicUsize = AtomicUsize::new(0);

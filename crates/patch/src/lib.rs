@@ -83,6 +83,7 @@ mod teardown;
 
 mod clock;
 mod futex;
+mod native;
 mod parker;
 mod table;
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use greenlet_hub::{Handle, patching};
 
-use crate::table::thread_pointer;
+use crate::native::thread_pointer;
 use crate::{report, wait};
 
 /// What a futex wait of a greenlet is for.

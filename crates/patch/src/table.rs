@@ -43,23 +43,18 @@
 //! Waits that have been made stale do not pile up: nobody leaves before his node is out.
 
 use std::cell::{Cell, UnsafeCell};
-use std::hint;
 use std::marker::PhantomPinned;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use greenlet_hub::patching::Inside;
 use greenlet_hub::{Claim, Outcome, Reason, Wait, Waiter, shield};
 
-use crate::{raw, wait};
+use crate::native::{AtomicUsize, BUCKETS, Lock, Ordering, Place, Word, fence};
 
-/// So many buckets.
-const BUCKETS: usize = 1024;
 /// So many wake-ups are carried out between two holds of a bucket's lock.
 const BATCH: usize = 16;
-/// Looks at a taken lock before the processor is given away.
-const SPINS: u32 = 64;
 /// Every so many of a bucket's wake-ups look into the kernel first, so that greenlets do not starve threads.
 const TURNS: u8 = 8;
 
@@ -190,44 +185,26 @@ fn wait_as_greenlet(options: Options, mut check: impl FnMut(&List) -> bool, then
             Outcome::Interrupted(interrupted) => {
                 // In a shield that is a deadlock.
                 drop(entry);
-                wait::give_up(interrupted)
+                crate::wait::give_up(interrupted)
             }
         }
     }
 }
 
 fn wait_as_thread(options: Options, check: impl FnMut(&List) -> bool, then: impl FnOnce() -> bool) -> Ended {
-    let node = Node::new(options, Sleeper::Thread(AtomicU32::new(0)));
+    let node = Node::new(options, Sleeper::Thread(Word::new()));
     let Some(entry) = Entry::insert(&node, options.first, check) else { return Ended::Refused };
     if !then() {
         return entry.give_up();
     }
     let Sleeper::Thread(word) = &node.sleeper else { unreachable!("it was made so") };
-    while word.load(Ordering::Acquire) == 0 {
-        if !sleep_on(word, options.deadline) {
+    while !word.is_set() {
+        if !word.sleep(options.deadline) {
             // One that has been taken out was woken.
             return if entry.remove() { Ended::TimedOut } else { Ended::Woken };
         }
     }
     entry.was_woken()
-}
-
-/// Sleeps natively while the word is 0; false once the deadline has come. May return for no reason.
-fn sleep_on(word: &AtomicU32, deadline: Option<Instant>) -> bool {
-    let mut spec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    let mut timeout: *const libc::timespec = ptr::null();
-    if let Some(deadline) = deadline {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return false;
-        }
-        spec.tv_sec = left.as_secs().try_into().unwrap_or(libc::time_t::MAX);
-        spec.tv_nsec = left.subsec_nanos().into();
-        timeout = &raw const spec;
-    }
-    // SAFETY: the word and the time live longer than the call.
-    unsafe { raw::syscall!(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG, 0, timeout) };
-    true
 }
 
 /// Wakes up to `most` who wait for the key and have one of these bits, those who came first before the others; returns how many. Never switches.
@@ -386,25 +363,30 @@ fn wake_all_of(bucket: &'static Bucket) {
 ///
 /// The process has no other thread.
 pub(crate) unsafe fn forget_all() {
-    for bucket in &TABLE {
+    for bucket in TABLE.iter() {
         // Perhaps somebody was in the middle of changing it who is not here.
         bucket.head.set(ptr::null());
         bucket.tail.set(ptr::null());
         bucket.count.store(0, Ordering::Relaxed);
         bucket.left_over.store(false, Ordering::Relaxed);
-        bucket.lock.store(0, Ordering::Release);
+        bucket.lock.give();
     }
 }
 
 // ---- the buckets ----
 
+#[cfg(not(greenlet_loom))]
 static TABLE: [Bucket; BUCKETS] = [const { Bucket::new() }; BUCKETS];
+
+#[cfg(greenlet_loom)]
+loom::lazy_static! {
+    static ref TABLE: [Bucket; BUCKETS] = std::array::from_fn(|_| Bucket::new());
+}
 
 /// A list of nodes, and its lock.
 #[repr(align(64))]
 struct Bucket {
-    /// The thread pointer of who has it; 0 if nobody has.
-    lock: AtomicUsize,
+    lock: Lock,
     /// So many nodes are in the list; changed under the lock, and read without.
     count: AtomicUsize,
     // These under the lock only.
@@ -415,18 +397,30 @@ struct Bucket {
     left_over: AtomicBool,
 }
 
+/// Loom's atomics are not made at compile time.
+macro_rules! const_but_in_loom {
+    ($($function:tt)*) => {
+        #[cfg(not(greenlet_loom))]
+        const $($function)*
+        #[cfg(greenlet_loom)]
+        $($function)*
+    };
+}
+
 // SAFETY: the cells are touched under the lock only.
 unsafe impl Sync for Bucket {}
 
 impl Bucket {
-    const fn new() -> Bucket {
-        Bucket {
-            lock: AtomicUsize::new(0),
-            count: AtomicUsize::new(0),
-            head: Cell::new(ptr::null()),
-            tail: Cell::new(ptr::null()),
-            turn: Cell::new(0),
-            left_over: AtomicBool::new(false),
+    const_but_in_loom! {
+        fn new() -> Bucket {
+            Bucket {
+                lock: Lock::new(),
+                count: AtomicUsize::new(0),
+                head: Cell::new(ptr::null()),
+                tail: Cell::new(ptr::null()),
+                turn: Cell::new(0),
+                left_over: AtomicBool::new(false),
+            }
         }
     }
 
@@ -438,25 +432,7 @@ impl Bucket {
 
     /// Locks it; `None` if this very thread has it, of which this is a signal handler then.
     fn lock(&'static self) -> Option<List> {
-        let me = thread_pointer();
-        let mut round = 0_u32;
-        loop {
-            match self.lock.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return Some(List { bucket: self }),
-                Err(holder) if holder == me => return None,
-                Err(_) => {}
-            }
-            while self.lock.load(Ordering::Relaxed) != 0 {
-                round = round.wrapping_add(1);
-                if round.is_multiple_of(SPINS) {
-                    // Whoever has it does not run.
-                    // SAFETY: it has no preconditions.
-                    unsafe { raw::syscall!(libc::SYS_sched_yield) };
-                } else {
-                    hint::spin_loop();
-                }
-            }
-        }
+        self.lock.take().then(|| List { bucket: self })
     }
 
     /// In a signal handler: whoever has the lock, below it on this thread, wakes everybody after it.
@@ -467,23 +443,6 @@ impl Bucket {
     }
 }
 
-/// What no other thread that lives has: the address that its thread-locals lie at.
-#[inline(always)]
-pub(crate) fn thread_pointer() -> usize {
-    let pointer: usize;
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: the word there is its own address, as the ABI has it.
-    unsafe {
-        std::arch::asm!("mov {}, fs:0", out(reg) pointer, options(nostack, preserves_flags, readonly));
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: reads a register.
-    unsafe {
-        std::arch::asm!("mrs {}, tpidr_el0", out(reg) pointer, options(nostack, preserves_flags, nomem));
-    }
-    pointer
-}
-
 /// A bucket that is locked.
 pub(crate) struct List {
     bucket: &'static Bucket,
@@ -491,7 +450,7 @@ pub(crate) struct List {
 
 impl Drop for List {
     fn drop(&mut self) {
-        self.bucket.lock.store(0, Ordering::Release);
+        self.bucket.lock.give();
         if self.bucket.left_over.load(Ordering::Relaxed) {
             self.bucket.left_over.store(false, Ordering::Relaxed);
             wake_all_of(self.bucket);
@@ -633,8 +592,8 @@ struct Node {
 enum Sleeper {
     /// Taken by whoever takes the node out.
     Greenlet(UnsafeCell<Option<Waiter>>),
-    /// Set to 1.
-    Thread(AtomicU32),
+    /// Set.
+    Thread(Word),
 }
 
 impl Node {
@@ -662,11 +621,7 @@ impl Node {
                 let waiter = unsafe { &mut *waiter.get() }.take();
                 waiter.and_then(Waiter::claim).map(Wake::Greenlet)
             }
-            Sleeper::Thread(word) => {
-                let place = word.as_ptr();
-                word.store(1, Ordering::Release);
-                Some(Wake::Thread(place))
-            }
+            Sleeper::Thread(word) => Some(Wake::Thread(word.set())),
         }
     }
 }
@@ -772,7 +727,7 @@ fn wait_in_handler() -> ! {
 enum Wake {
     /// Dropping it is what wakes.
     Greenlet(Claim),
-    Thread(*mut u32),
+    Thread(Place),
 }
 
 /// Some of them. Not a `Vec`: nothing is allocated.
@@ -797,11 +752,7 @@ impl<const N: usize> Wakes<N> {
             match wake {
                 None => break,
                 Some(Wake::Greenlet(claim)) => drop(claim),
-                // The word may be gone by now: then this wakes nobody, or somebody who looks again.
-                // SAFETY: the call does not read the place.
-                Some(Wake::Thread(place)) => unsafe {
-                    raw::syscall!(libc::SYS_futex, place, libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1);
-                },
+                Some(Wake::Thread(place)) => place.wake(),
             }
         }
         self.len
