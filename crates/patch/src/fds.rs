@@ -44,6 +44,8 @@ const SOCKET: u32 = 4;
 const STREAM: u32 = 8;
 /// It listens.
 const LISTENER: u32 = 16;
+/// It is a Unix socket for datagrams.
+const UNIX_DATAGRAM: u32 = 4096;
 /// It is a regular file, a directory or a disk: calls are made as they are.
 const FILE: u32 = 32;
 /// It is a pipe.
@@ -77,8 +79,6 @@ pub(crate) struct Descriptor {
     /// Device and inode of the file that the facts are of.
     file: [AtomicU64; 2],
     io: Io<Number>,
-    /// Held while the descriptor is made non-blocking for the length of a call, and while the user changes that.
-    flags: Spin,
     /// Held by the one who asks for the facts.
     asking: Spin,
 }
@@ -121,14 +121,16 @@ impl Facts {
         self.0 & BORN != 0
     }
 
-    /// Whether it was shut down for reading: then nothing on it waits.
-    pub(crate) fn is_shut(self) -> bool {
-        self.0 & SHUT != 0
+    /// Whether it may be a socket for datagrams that was shut down for reading, by this number or by a duplicate. The kernel's word for that, to a call that is not
+    /// to wait, is the same as if it had to.
+    pub(crate) fn may_be_shut(self) -> bool {
+        self.0 & (SHUT | SHARED) != 0 && self.0 & (SOCKET | STREAM) == SOCKET
     }
 
-    /// Whether a duplicate may have been shut down.
-    pub(crate) fn is_shared(self) -> bool {
-        self.0 & SHARED != 0
+    /// Whether it is one whose sends may have to wait for what no event tells: room in the queue of a socket that it is not connected to.
+    #[inline]
+    pub(crate) fn is_unix_datagram(self) -> bool {
+        self.0 & UNIX_DATAGRAM != 0
     }
 
     pub(crate) fn is_pipe(self) -> bool {
@@ -224,9 +226,35 @@ pub(crate) fn shut(fd: RawFd) {
     }
 }
 
-/// Whether the kernel has it as blocking.
-pub(crate) fn is_blocking(fd: RawFd) -> bool {
-    sys::flags(fd).is_ok_and(|flags| flags & libc::O_NONBLOCK == 0)
+pub(crate) use sys::status;
+
+/// Held while a descriptor is made non-blocking for the length of a call, and while the user changes that. The flag is the file's, which may have several numbers, so the lock is
+/// the file's as well: by its inode.
+static FLAGS: [Spin; 64] = [const { Spin::new() }; 64];
+
+/// How often a descriptor was made non-blocking for the length of a call: begun, and over.
+static TOGGLES: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+
+fn lock_of_flags(inode: u64) -> &'static Spin {
+    &FLAGS[inode as usize % FLAGS.len()]
+}
+
+/// Calls `call`, by which the flags of a file are asked for or changed: never while it is non-blocking by our doing.
+fn with_own_flags<R>(inode: u64, call: impl FnOnce() -> R) -> R {
+    let _locked = lock_of_flags(inode).lock();
+    call()
+}
+
+/// Calls `call`, by which the user asks for the flags of a descriptor or changes them: never while it is non-blocking by our doing.
+pub(crate) fn with_flags_of<R>(fd: RawFd, call: impl FnOnce() -> R) -> R {
+    // A signal's handler may have interrupted one who holds the lock.
+    if known_entry(fd).is_none() || patching::is_inside() {
+        return call();
+    }
+    match status(fd) {
+        Ok(status) => with_own_flags(status.st_ino, call),
+        Err(_) => call(),
+    }
 }
 
 /// Which way a call moves data.
@@ -244,7 +272,6 @@ impl Descriptor {
             timeouts: Default::default(),
             file: Default::default(),
             io: Io::from_nonblocking(Number(number), Kind::SharedStream),
-            flags: Spin::new(),
             asking: Spin::new(),
         }
     }
@@ -349,9 +376,9 @@ impl Descriptor {
 
     /// Asks the kernel for all.
     fn ask(&self, before: u32) -> io::Result<u32> {
-        let status = sys::status(self.number)?;
+        let status = status(self.number)?;
         let mut facts = KNOWN | ASKED | before & GIVEN;
-        let flags = self.with_own_flags(|| sys::flags(self.number))?;
+        let flags = with_own_flags(status.st_ino, || sys::flags(self.number))?;
         if flags & libc::O_NONBLOCK != 0 {
             facts |= NONBLOCKING;
         }
@@ -363,11 +390,17 @@ impl Descriptor {
                 if sys::option(self.number, libc::SO_ACCEPTCONN) == Ok(1) {
                     facts |= LISTENER;
                     kind = Kind::Listener;
-                } else if sys::option(self.number, libc::SO_TYPE) == Ok(libc::SOCK_STREAM) {
-                    facts |= STREAM;
-                    // On Unix sockets a read stops short where descriptors came along, of which no event tells.
-                    if sys::option(self.number, libc::SO_DOMAIN) != Ok(libc::AF_UNIX) {
-                        kind = Kind::SharedStream;
+                } else {
+                    let is_unix = sys::option(self.number, libc::SO_DOMAIN) == Ok(libc::AF_UNIX);
+                    match sys::option(self.number, libc::SO_TYPE) {
+                        // On Unix sockets a read stops short where descriptors came along, of which no event tells.
+                        Ok(libc::SOCK_STREAM) if is_unix => facts |= STREAM,
+                        Ok(libc::SOCK_STREAM) => {
+                            facts |= STREAM;
+                            kind = Kind::SharedStream;
+                        }
+                        Ok(libc::SOCK_DGRAM) if is_unix => facts |= UNIX_DATAGRAM,
+                        _ => {}
                     }
                 }
                 timeouts = self.ask_timeouts();
@@ -390,7 +423,7 @@ impl Descriptor {
 
     /// Asks for what may have been changed through a duplicate.
     fn ask_what_changes(&self, before: u32) -> io::Result<u32> {
-        let flags = self.with_own_flags(|| sys::flags(self.number))?;
+        let flags = with_own_flags(self.file[1].load(Ordering::Relaxed), || sys::flags(self.number))?;
         let nonblocking = if flags & libc::O_NONBLOCK != 0 { NONBLOCKING } else { 0 };
         if before & SOCKET != 0 {
             self.keep_timeouts(self.ask_timeouts());
@@ -412,7 +445,7 @@ impl Descriptor {
     #[cold]
     pub(crate) fn look_again(&self) {
         let word = self.word.load(Ordering::Acquire);
-        let same = sys::status(self.number).is_ok_and(|status| {
+        let same = status(self.number).is_ok_and(|status| {
             self.file[0].load(Ordering::Relaxed) == status.st_dev
                 && self.file[1].load(Ordering::Relaxed) == status.st_ino
         });
@@ -434,28 +467,47 @@ impl Descriptor {
     ///
     /// If there is no such descriptor.
     pub(crate) fn nonblocking<R>(&self, call: impl FnOnce() -> R) -> io::Result<R> {
-        let _locked = self.flags.lock();
+        let _locked = lock_of_flags(self.file[1].load(Ordering::Relaxed)).lock();
         let flags = sys::flags(self.number)?;
-        sys::set_flags(self.number, flags | libc::O_NONBLOCK)?;
-        let result = call();
-        // It cannot fail for a descriptor whose flags could be set.
-        let _ = sys::set_flags(self.number, flags);
-        Ok(result)
+        TOGGLES[0].fetch_add(1, Ordering::SeqCst);
+        let result = sys::set_flags(self.number, flags | libc::O_NONBLOCK).map(|()| {
+            let result = call();
+            // It cannot fail for a descriptor whose flags could be set.
+            let _ = sys::set_flags(self.number, flags);
+            result
+        });
+        TOGGLES[1].fetch_add(1, Ordering::SeqCst);
+        result
     }
 
-    /// Calls `call`, by which the user asks for the flags of the descriptor or changes them: never while it is non-blocking by our doing.
-    pub(crate) fn with_own_flags<R>(&self, call: impl FnOnce() -> R) -> R {
-        let _locked = self.flags.lock();
-        call()
-    }
-
-    /// Whether a plain call that said "would block" may have done so by our doing: the descriptor was non-blocking for the length of another call.
+    /// Whether a plain call that said "would block" has done so by our doing: the descriptor, or a duplicate, was non-blocking for the length of another call. Returns
+    /// when that is over.
     #[cold]
-    pub(crate) fn may_be_toggled(&self) -> bool {
+    pub(crate) fn was_toggled(&self) -> bool {
+        /// What makes others non-blocking all the time must not keep anybody here.
+        const LOOKS: usize = 100;
         let facts = self.word.load(Ordering::Acquire) as u32;
-        facts & KNOWN != 0
-            && facts & NONBLOCKING == 0
-            && self.timeouts.iter().all(|nanos| nanos.load(Ordering::Relaxed) == 0)
+        let may_be = match facts & (KNOWN | SHARED) {
+            0 => false,
+            KNOWN => facts & NONBLOCKING == 0,
+            _ => true,
+        };
+        // A time-out of the socket's has passed, as far as anybody can tell.
+        if !may_be || self.ask_timeouts() != [0; 2] {
+            return false;
+        }
+        for _ in 0..LOOKS {
+            let over = TOGGLES[1].load(Ordering::SeqCst);
+            if sys::flags(self.number).is_ok_and(|flags| flags & libc::O_NONBLOCK == 0) {
+                return true;
+            }
+            if over == TOGGLES[0].load(Ordering::SeqCst) {
+                // It is so by the user's wish.
+                return false;
+            }
+            std::thread::yield_now();
+        }
+        false
     }
 }
 
@@ -492,6 +544,9 @@ impl Drop for Locked<'_> {
 ///
 /// The process has one thread, which is in the middle of none of the calls of this module.
 pub(crate) unsafe fn begin_anew_in_child() {
+    for lock in &FLAGS {
+        lock.0.store(false, Ordering::Relaxed);
+    }
     for chunk in &ENTRIES {
         let chunk = chunk.load(Ordering::Acquire);
         if chunk.is_null() {
@@ -508,7 +563,6 @@ pub(crate) unsafe fn begin_anew_in_child() {
             unsafe { io.write(Io::from_nonblocking(Number(number), Kind::SharedStream)) };
             // SAFETY: as above.
             let entry = unsafe { &*entry };
-            entry.flags.0.store(false, Ordering::Relaxed);
             entry.asking.0.store(false, Ordering::Relaxed);
             // What it is has to be asked again, and who else has it is not known.
             entry.word.fetch_and(!u64::from(u32::MAX) | u64::from(GIVEN), Ordering::Relaxed);
@@ -536,7 +590,7 @@ mod sys {
         raw::check(unsafe { raw::syscall!(libc::SYS_fcntl, fd, libc::F_SETFL, flags) }).map(drop)
     }
 
-    pub(super) fn status(fd: RawFd) -> io::Result<libc::stat> {
+    pub(crate) fn status(fd: RawFd) -> io::Result<libc::stat> {
         let mut status = MaybeUninit::<libc::stat>::uninit();
         // SAFETY: there is room for the answer.
         raw::check(unsafe { raw::syscall!(libc::SYS_fstat, fd, status.as_mut_ptr()) })?;

@@ -4,11 +4,13 @@ use std::os::fd::RawFd;
 
 use libc::{c_int, c_void, iovec, off_t, size_t, ssize_t};
 
+use greenlet_hub::patching;
+
 use crate::fds::{self, Descriptor, Direction, Facts};
 use crate::gate::{self, Call};
 use crate::raw;
 use crate::sockets::{self, is_ready};
-use crate::transfer::{Ended, Transfer, Tried};
+use crate::transfer::{self, Ended, Transfer, Tried};
 use crate::vectors;
 use crate::wait;
 
@@ -60,7 +62,7 @@ fn one(buf: *mut c_void, len: size_t) -> [iovec; 1] {
 /// # Safety
 ///
 /// That of `readv` and `writev`.
-unsafe fn try_parts(fd: RawFd, direction: Direction, facts: Facts, parts: &[iovec]) -> Tried {
+unsafe fn try_parts(entry: &Descriptor, fd: RawFd, direction: Direction, facts: Facts, parts: &[iovec]) -> Tried {
     let (at_position, plain) = match direction {
         Direction::Read => (libc::SYS_preadv2, libc::SYS_readv),
         Direction::Write => (libc::SYS_pwritev2, libc::SYS_writev),
@@ -70,7 +72,7 @@ unsafe fn try_parts(fd: RawFd, direction: Direction, facts: Facts, parts: &[iove
         let result = unsafe {
             raw::syscall!(at_position, fd, parts.as_ptr(), parts.len(), -1_isize, -1_isize, libc::RWF_NOWAIT)
         };
-        // An older kernel does not know that of pipes.
+        // An older kernel does not know that of pipes, and none of those that have a name.
         if result != -(libc::EOPNOTSUPP as isize) {
             return Tried::of(result);
         }
@@ -79,7 +81,23 @@ unsafe fn try_parts(fd: RawFd, direction: Direction, facts: Facts, parts: &[iove
         return Tried::WouldBlock;
     }
     // SAFETY: as above.
-    Tried::of(unsafe { raw::syscall!(plain, fd, parts.as_ptr(), parts.len()) })
+    let call = || unsafe { raw::syscall!(plain, fd, parts.as_ptr(), parts.len()) };
+    // One that is ready has room for something, but perhaps not for all.
+    if facts.is_pipe() || direction == Direction::Write && !is_terminal_of_std(fd) {
+        match entry.nonblocking(call) {
+            Ok(result) => Tried::of(result),
+            Err(err) => Tried::Done(-(raw::errno_of(&err) as isize)),
+        }
+    } else {
+        Tried::of(call())
+    }
+}
+
+/// Whether it is the terminal of one of the standard streams: all who have that open by way of them would find it non-blocking.
+fn is_terminal_of_std(fd: RawFd) -> bool {
+    let device = |fd| fds::status(fd).map(|status| (status.st_dev, status.st_ino)).ok();
+    let own = device(fd);
+    (libc::STDIN_FILENO..=libc::STDERR_FILENO).any(|fd| device(fd) == own)
 }
 
 /// Reads once what is no socket, waiting as greenlets do.
@@ -91,7 +109,7 @@ unsafe fn try_parts(fd: RawFd, direction: Direction, facts: Facts, parts: &[iove
 unsafe fn read_other(fd: RawFd, entry: &'static Descriptor, parts: &[iovec]) -> isize {
     let reading = Transfer::new(entry, Direction::Read);
     // SAFETY: the caller's promise.
-    let attempt = |facts| unsafe { try_parts(fd, Direction::Read, facts, parts) };
+    let attempt = |facts| unsafe { try_parts(entry, fd, Direction::Read, facts, parts) };
     match wait::interruptible(|| reading.run(entry, attempt)) {
         Ok(Ended::With(result)) => raw::give(result),
         // SAFETY: as above.
@@ -114,7 +132,7 @@ unsafe fn write_other(fd: RawFd, entry: &'static Descriptor, parts: &[iovec]) ->
         loop {
             let rest = vectors::Rest::new(parts, moved);
             // SAFETY: the caller's promise.
-            let attempt = |facts| unsafe { try_parts(fd, Direction::Write, facts, rest.as_slice()) };
+            let attempt = |facts| unsafe { try_parts(entry, fd, Direction::Write, facts, rest.as_slice()) };
             match writing.run(entry, attempt)? {
                 Ended::With(result) if result > 0 && moved + (result as usize) < len => moved += result as usize,
                 Ended::With(result) if result > 0 => return Ok(Ended::With((moved + result as usize) as isize)),
@@ -136,7 +154,7 @@ unsafe fn write_other(fd: RawFd, entry: &'static Descriptor, parts: &[iovec]) ->
 #[unsafe(no_mangle)]
 unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t {
     // SAFETY: the caller's promise.
-    let plain = || raw::give(unsafe { raw::syscall!(libc::SYS_read, fd, buf, len) });
+    let plain = || transfer::plain(fd, || unsafe { raw::syscall!(libc::SYS_read, fd, buf, len) });
     if !may_wait(Call::read, fd) || len == 0 {
         return plain();
     }
@@ -157,7 +175,7 @@ unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn readv(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
     // SAFETY: the caller's promise.
-    let plain = || raw::give(unsafe { raw::syscall!(libc::SYS_readv, fd, parts, count) });
+    let plain = || transfer::plain(fd, || unsafe { raw::syscall!(libc::SYS_readv, fd, parts, count) });
     if !may_wait(Call::readv, fd) {
         return plain();
     }
@@ -178,7 +196,7 @@ unsafe extern "C" fn readv(fd: c_int, parts: *const iovec, count: c_int) -> ssiz
 #[unsafe(no_mangle)]
 unsafe extern "C" fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t {
     // SAFETY: the caller's promise.
-    let plain = || raw::give(unsafe { raw::syscall!(libc::SYS_write, fd, buf, len) });
+    let plain = || transfer::plain(fd, || unsafe { raw::syscall!(libc::SYS_write, fd, buf, len) });
     if !may_wait(Call::write, fd) || len == 0 {
         return plain();
     }
@@ -199,7 +217,7 @@ unsafe extern "C" fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_
 #[unsafe(no_mangle)]
 unsafe extern "C" fn writev(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
     // SAFETY: the caller's promise.
-    let plain = || raw::give(unsafe { raw::syscall!(libc::SYS_writev, fd, parts, count) });
+    let plain = || transfer::plain(fd, || unsafe { raw::syscall!(libc::SYS_writev, fd, parts, count) });
     if !may_wait(Call::writev, fd) {
         return plain();
     }
@@ -217,10 +235,18 @@ unsafe extern "C" fn writev(fd: c_int, parts: *const iovec, count: c_int) -> ssi
     }
 }
 
+/// So many bytes one `sendfile` of a greenlet sends at the most.
+const MOST_AT_ONCE: usize = 1 << 20;
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sendfile(out: c_int, input: c_int, offset: *mut off_t, count: size_t) -> ssize_t {
     // SAFETY: the caller's promise.
     let call = || unsafe { raw::syscall!(libc::SYS_sendfile, out, input, offset, count) };
+    // As long as there is room it goes on, and the peer may be as fast: the others want to run as well.
+    let part = || {
+        // SAFETY: as above.
+        unsafe { raw::syscall!(libc::SYS_sendfile, out, input, offset, count.min(MOST_AT_ONCE)) }
+    };
     if !may_wait(Call::sendfile, out) || matches!(what_is(out), Is::Plain) {
         return raw::give(call());
     }
@@ -228,7 +254,7 @@ unsafe extern "C" fn sendfile(out: c_int, input: c_int, offset: *mut off_t, coun
     let sending = Transfer::new(entry, Direction::Write);
     let ended = wait::interruptible(|| {
         // A part is an answer, too: whoever wants all of it asks again, as `sendfile`'s manual says.
-        sending.run(entry, |_| match entry.nonblocking(call) {
+        sending.run(entry, |_| match entry.nonblocking(part) {
             Ok(result) => Tried::of(result),
             Err(err) => Tried::Done(-(raw::errno_of(&err) as isize)),
         })
@@ -261,22 +287,35 @@ unsafe extern "C" fn splice(
         unsafe { raw::syscall!(libc::SYS_splice, from, from_offset, to, to_offset, len, flags) }
     };
     let is_plain = |fd| matches!(what_is(fd), Is::Plain);
-    if !gate::may_wait(Call::splice) || flags & libc::SPLICE_F_NONBLOCK != 0 || (is_plain(from) && is_plain(to)) {
+    // The flag of the call is for pipes alone: a socket waits unless it is non-blocking itself.
+    let attempt = || {
+        let call = || call(flags | libc::SPLICE_F_NONBLOCK);
+        let socket = |fd| if matches!(what_is(fd), Is::Socket) { fds::entry(fd) } else { None };
+        match (socket(from), socket(to)) {
+            (Some(entry), _) | (_, Some(entry)) => {
+                entry.nonblocking(call).unwrap_or_else(|err| -(raw::errno_of(&err) as isize))
+            }
+            (None, None) => call(),
+        }
+    };
+    if !gate::may_wait(Call::splice) || (is_plain(from) && is_plain(to)) {
         return raw::give(call(flags));
     }
     let result = wait::interruptible(|| {
         loop {
-            let result = call(flags | libc::SPLICE_F_NONBLOCK);
+            let result = attempt();
             if result != -(libc::EAGAIN as isize) {
                 return Ok(result);
             }
-            // Which of both it was, it does not say.
+            // Which of both it was, it does not say; perhaps the one that is ready by now.
+            patching::spend_budget();
             for (fd, direction) in [(from, Direction::Read), (to, Direction::Write)] {
                 if is_ready(fd, direction) {
                     continue;
                 }
                 if let Some(entry) = fds::entry(fd) {
-                    if is_plain(fd) {
+                    let is_pipe = !matches!(what_is(fd), Is::Socket);
+                    if is_plain(fd) || is_pipe && flags & libc::SPLICE_F_NONBLOCK != 0 {
                         // Non-blocking by the user's wish.
                         return Ok(result);
                     }
@@ -401,7 +440,7 @@ unsafe extern "C" fn fcntl(fd: c_int, command: c_int, arg: usize) -> c_int {
     }
     match command {
         libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => duplicated(fd, call()),
-        libc::F_GETFL => with_flags_of(fd, call) as c_int,
+        libc::F_GETFL => raw::give(fds::with_flags_of(fd, call)) as c_int,
         libc::F_SETFL => change_flags_of(fd, call) as c_int,
         _ => raw::give(call()) as c_int,
     }
@@ -426,18 +465,7 @@ unsafe extern "C" fn ioctl(fd: c_int, request: libc::c_ulong, arg: usize) -> c_i
 
 /// Makes a call that changes a descriptor's flags.
 fn change_flags_of(fd: RawFd, call: impl FnOnce() -> isize) -> isize {
-    let result = with_flags_of(fd, call);
+    let result = fds::with_flags_of(fd, call);
     fds::changed(fd);
-    result
-}
-
-/// Makes a call that asks for a descriptor's flags, or changes them.
-fn with_flags_of(fd: RawFd, call: impl FnOnce() -> isize) -> isize {
-    match fds::known_entry(fd) {
-        None => raw::give(call()),
-        Some(entry) => {
-            let result = entry.with_own_flags(call);
-            raw::give(result)
-        }
-    }
+    raw::give(result)
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::mem;
 use std::os::fd::RawFd;
 use std::ptr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use libc::{c_int, c_void, iovec, msghdr, size_t, sockaddr, socklen_t, ssize_t};
 
@@ -17,11 +17,25 @@ use crate::wait;
 
 /// Calls that never wait, or that say so themselves.
 const PLAIN_FLAGS: c_int = libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE;
+/// The same of those that receive: urgent data is never waited for.
+const PLAIN_FLAGS_IN: c_int = PLAIN_FLAGS | libc::MSG_OOB;
 
 /// Whether a call is to wait as a greenlet does.
 #[inline(always)]
 fn may_wait(call: Call, flags: c_int) -> bool {
     gate::may_wait(call) && flags & PLAIN_FLAGS == 0
+}
+
+/// Whether a call that receives is to wait as a greenlet does.
+#[inline(always)]
+fn may_wait_in(call: Call, flags: c_int) -> bool {
+    gate::may_wait(call) && flags & PLAIN_FLAGS_IN == 0
+}
+
+/// A call that does not wait as a greenlet does.
+#[inline(always)]
+fn plainly(fd: RawFd, flags: c_int, mut call: impl FnMut() -> isize) -> isize {
+    if flags & PLAIN_FLAGS_IN == 0 { transfer::plain(fd, call) } else { raw::give(call()) }
 }
 
 /// The flag of a call that is not to wait.
@@ -53,10 +67,23 @@ unsafe fn receive(
         raw::syscall!(libc::SYS_recvfrom, fd, buf.wrapping_byte_add(from), len - from, flags | flag, addr, addr_len)
     };
     if flags & libc::MSG_WAITALL != 0 && flags & libc::MSG_PEEK == 0 {
-        return transfer::all(fd, Direction::Read, len, |from, not_to_wait| call(from, dontwait(not_to_wait)));
+        return transfer::all(fd, Direction::Read, len, false, |from, not_to_wait| call(from, dontwait(not_to_wait)));
+    }
+    if flags & libc::MSG_WAITALL != 0 {
+        return transfer::once(fd, Direction::Read, 0, |not_to_wait| match call(0, dontwait(not_to_wait)) {
+            // A part is no answer yet, unless no more will come.
+            part if not_to_wait && part > 0 && (part as usize) < len && !is_at_end(fd) => -(libc::EAGAIN as isize),
+            result => result,
+        });
     }
     let call = |not_to_wait| call(0, dontwait(not_to_wait));
     transfer::once(fd, Direction::Read, told_by_short(len, flags), call)
+}
+
+/// Whether nothing more comes in than what is there.
+#[cold]
+fn is_at_end(fd: RawFd) -> bool {
+    readiness_of(fd, libc::POLLRDHUP) & (libc::POLLRDHUP | libc::POLLERR | libc::POLLHUP) != 0
 }
 
 /// # Safety
@@ -71,7 +98,7 @@ unsafe fn send_all(
     addr: *const sockaddr,
     addr_len: socklen_t,
 ) -> isize {
-    transfer::all(fd, Direction::Write, len, |from, not_to_wait| {
+    transfer::all(fd, Direction::Write, len, !addr.is_null(), |from, not_to_wait| {
         let flags = flags | dontwait(not_to_wait);
         let rest = buf.wrapping_byte_add(from);
         // SAFETY: the caller's promise.
@@ -103,9 +130,9 @@ pub(crate) unsafe fn write_socket(fd: RawFd, buf: *const c_void, len: size_t) ->
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int) -> ssize_t {
-    if !may_wait(Call::recv, flags) {
+    if !may_wait_in(Call::recv, flags) {
         // SAFETY: the caller's promise.
-        return raw::give(unsafe { raw::syscall!(libc::SYS_recvfrom, fd, buf, len, flags, 0, 0) });
+        return plainly(fd, flags, || unsafe { raw::syscall!(libc::SYS_recvfrom, fd, buf, len, flags, 0, 0) });
     }
     // SAFETY: as above.
     unsafe { receive(fd, buf, len, flags, ptr::null_mut(), ptr::null_mut()) }
@@ -120,9 +147,11 @@ unsafe extern "C" fn recvfrom(
     addr: *mut sockaddr,
     addr_len: *mut socklen_t,
 ) -> ssize_t {
-    if !may_wait(Call::recvfrom, flags) {
+    if !may_wait_in(Call::recvfrom, flags) {
         // SAFETY: the caller's promise.
-        return raw::give(unsafe { raw::syscall!(libc::SYS_recvfrom, fd, buf, len, flags, addr, addr_len) });
+        return plainly(fd, flags, || unsafe {
+            raw::syscall!(libc::SYS_recvfrom, fd, buf, len, flags, addr, addr_len)
+        });
     }
     // SAFETY: as above.
     unsafe { receive(fd, buf, len, flags, addr, addr_len) }
@@ -130,9 +159,14 @@ unsafe extern "C" fn recvfrom(
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
-    if !may_wait(Call::recvmsg, flags) {
-        // SAFETY: the caller's promise.
-        return raw::give(unsafe { raw::syscall!(libc::SYS_recvmsg, fd, message, flags) });
+    // SAFETY: the caller's promise.
+    let plain = || plainly(fd, flags, || unsafe { raw::syscall!(libc::SYS_recvmsg, fd, message, flags) });
+    if !may_wait_in(Call::recvmsg, flags) {
+        return plain();
+    }
+    if flags & (libc::MSG_WAITALL | libc::MSG_PEEK) == libc::MSG_WAITALL {
+        // SAFETY: as above.
+        return unsafe { receive_all_parts(fd, message, flags) }.unwrap_or_else(plain);
     }
     transfer::once(fd, Direction::Read, 0, |not_to_wait| {
         // SAFETY: as above.
@@ -144,7 +178,7 @@ unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> s
 unsafe extern "C" fn send(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t {
     if !may_wait(Call::send, flags) {
         // SAFETY: the caller's promise.
-        return raw::give(unsafe { raw::syscall!(libc::SYS_sendto, fd, buf, len, flags, 0, 0) });
+        return plainly(fd, flags, || unsafe { raw::syscall!(libc::SYS_sendto, fd, buf, len, flags, 0, 0) });
     }
     // SAFETY: as above.
     unsafe { send_all(fd, buf, len, flags, ptr::null(), 0) }
@@ -161,7 +195,7 @@ unsafe extern "C" fn sendto(
 ) -> ssize_t {
     if !may_wait(Call::sendto, flags) {
         // SAFETY: the caller's promise.
-        return raw::give(unsafe { raw::syscall!(libc::SYS_sendto, fd, buf, len, flags, addr, addr_len) });
+        return plainly(fd, flags, || unsafe { raw::syscall!(libc::SYS_sendto, fd, buf, len, flags, addr, addr_len) });
     }
     // SAFETY: as above.
     unsafe { send_all(fd, buf, len, flags, addr, addr_len) }
@@ -169,18 +203,16 @@ unsafe extern "C" fn sendto(
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
+    // SAFETY: the caller's promise.
+    let plain = || plainly(fd, flags, || unsafe { raw::syscall!(libc::SYS_sendmsg, fd, message, flags) });
     if !may_wait(Call::sendmsg, flags) {
-        // SAFETY: the caller's promise.
-        return raw::give(unsafe { raw::syscall!(libc::SYS_sendmsg, fd, message, flags) });
+        return plain();
     }
     // SAFETY: as above.
-    let header = unsafe { *message };
+    let Some(header) = (unsafe { vectors::at(message) }) else { return plain() };
     // SAFETY: the array that the message says it has.
-    let Some(parts) = (unsafe { vectors::of(header.msg_iov, header.msg_iovlen) }) else {
-        // SAFETY: as above: the kernel refuses it.
-        return raw::give(unsafe { raw::syscall!(libc::SYS_sendmsg, fd, message, flags) });
-    };
-    transfer::all(fd, Direction::Write, vectors::len(parts), |from, not_to_wait| {
+    let Some(parts) = (unsafe { vectors::of(header.msg_iov, header.msg_iovlen) }) else { return plain() };
+    transfer::all(fd, Direction::Write, vectors::len(parts), !header.msg_name.is_null(), |from, not_to_wait| {
         let flags = flags | dontwait(not_to_wait);
         if from == 0 {
             // SAFETY: as above.
@@ -194,6 +226,43 @@ unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) ->
         // SAFETY: the parts of the message that are left.
         unsafe { raw::syscall!(libc::SYS_sendmsg, fd, &raw const rest, flags) }
     })
+}
+
+/// Receives a message until its parts are full; `None` where they cannot be looked at here. What comes along ends it, as the kernel has it.
+///
+/// # Safety
+///
+/// That of `recvmsg`.
+#[cold]
+unsafe fn receive_all_parts(fd: RawFd, message: *mut msghdr, flags: c_int) -> Option<isize> {
+    // SAFETY: the caller's promise.
+    let header = unsafe { vectors::at(message) }?;
+    // SAFETY: the array that the message says it has.
+    let parts = unsafe { vectors::of(header.msg_iov, header.msg_iovlen) }?;
+    let mut last = header;
+    let mut came_along = false;
+    let received = transfer::all(fd, Direction::Read, vectors::len(parts), false, |from, not_to_wait| {
+        if came_along {
+            // Not an error that anybody sees: something has been received.
+            return 0;
+        }
+        let mut rest_of = vectors::Rest::new(parts, from);
+        let mut rest = header;
+        (rest.msg_iov, rest.msg_iovlen) = (rest_of.as_mut_ptr(), rest_of.len());
+        // SAFETY: the parts of the message that are left.
+        let result = unsafe { raw::syscall!(libc::SYS_recvmsg, fd, &raw mut rest, flags | dontwait(not_to_wait)) };
+        if result >= 0 && (from == 0 || result > 0) {
+            last = rest;
+            came_along = rest.msg_controllen != 0;
+        }
+        result
+    });
+    if received >= 0 {
+        (last.msg_iov, last.msg_iovlen) = (header.msg_iov, header.msg_iovlen);
+        // SAFETY: the caller's promise.
+        unsafe { message.write_unaligned(last) };
+    }
+    Some(received)
 }
 
 /// Reads from a socket into several buffers, for `readv`.
@@ -215,7 +284,7 @@ pub(crate) unsafe fn readv_socket(fd: RawFd, parts: &[iovec]) -> isize {
 ///
 /// That of `writev`.
 pub(crate) unsafe fn writev_socket(fd: RawFd, parts: &[iovec]) -> isize {
-    transfer::all(fd, Direction::Write, vectors::len(parts), |from, not_to_wait| {
+    transfer::all(fd, Direction::Write, vectors::len(parts), false, |from, not_to_wait| {
         let mut rest = vectors::Rest::new(parts, from);
         let message = message_of(rest.as_slice());
         // SAFETY: the caller's promise, and the message says no more than that.
@@ -238,12 +307,17 @@ pub(crate) fn is_ready(fd: RawFd, direction: Direction) -> bool {
         Direction::Read => libc::POLLIN,
         Direction::Write => libc::POLLOUT,
     };
+    readiness_of(fd, events) != 0
+}
+
+/// Which of those events there are, and errors.
+pub(crate) fn readiness_of(fd: RawFd, events: libc::c_short) -> libc::c_short {
     let mut polled = libc::pollfd { fd, events, revents: 0 };
     let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: one descriptor to be asked for, a time, and no mask.
     let ready = unsafe { raw::syscall!(libc::SYS_ppoll, &raw mut polled, 1, &raw const now, 0, 0) };
     // An error is told by the call that comes next.
-    ready != 0
+    if ready < 0 { libc::POLLERR } else { polled.revents }
 }
 
 /// # Safety
@@ -256,8 +330,11 @@ unsafe fn accept_one(fd: RawFd, addr: *mut sockaddr, addr_len: *mut socklen_t, f
     let accepting = Transfer::new(entry, Direction::Read);
     let ended = wait::interruptible(|| {
         accepting.run(entry, |_| {
-            if !is_ready(fd, Direction::Read) {
-                return Tried::WouldBlock;
+            match readiness_of(fd, libc::POLLIN | libc::POLLRDHUP) {
+                0 => return Tried::WouldBlock,
+                // Shut down: it refuses, and never waits; but a Unix listener says "would block" for ever to whom that would help.
+                events if events & libc::POLLRDHUP != 0 => return Tried::Done(call()),
+                _ => {}
             }
             // Another process, or another thread, may have been faster: this must not wait for the next one.
             match entry.nonblocking(call) {
@@ -324,9 +401,6 @@ unsafe extern "C" fn connect(fd: c_int, addr: *const sockaddr, addr_len: socklen
     }
 }
 
-/// A Unix socket whose listener has a full backlog says "would block", and nothing tells when that is over.
-const FULL_BACKLOG: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(16)];
-
 fn connect_waiting(fd: RawFd, entry: &'static Descriptor, call: impl Fn() -> isize) -> io::Result<isize> {
     let generation = entry.generation();
     let facts = entry.facts_of(generation)?;
@@ -335,15 +409,16 @@ fn connect_waiting(fd: RawFd, entry: &'static Descriptor, call: impl Fn() -> isi
     }
     let deadline = entry.timeout(Direction::Write).and_then(|timeout| Instant::now().checked_add(timeout));
     let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    let mut pause = FULL_BACKLOG[0];
+    let mut pause = transfer::PAUSES[0];
     loop {
         match entry.nonblocking(&call)? {
+            // A Unix socket whose listener has a full backlog: nothing tells when that is over.
             result if result == -(libc::EAGAIN as isize) => {
                 if left().is_some_and(|left| left.is_zero()) {
                     return Ok(result);
                 }
                 greenlet_hub::sleep(left().map_or(pause, |left| left.min(pause)));
-                pause = (2 * pause).min(FULL_BACKLOG[1]);
+                pause = (2 * pause).min(transfer::PAUSES[1]);
             }
             result if result == -(libc::EINPROGRESS as isize) => break,
             result => return Ok(result),
@@ -374,17 +449,13 @@ fn connect_waiting(fd: RawFd, entry: &'static Descriptor, call: impl Fn() -> isi
 #[unsafe(no_mangle)]
 unsafe extern "C" fn shutdown(fd: c_int, how: c_int) -> c_int {
     // SAFETY: a call with plain integers.
-    let result = raw::give(unsafe { raw::syscall!(libc::SYS_shutdown, fd, how) });
-    // The kernel tells those who wait; but not all: a datagram socket without a peer is shut down all the same, with an error and without an event.
-    if gate::is_watched(Call::shutdown)
-        && result < 0
-        && raw::errno() == libc::ENOTCONN
-        && let Some(entry) = fds::known_entry(fd)
+    let result = unsafe { raw::syscall!(libc::SYS_shutdown, fd, how) };
+    // A socket for datagrams that has no peer is shut down all the same, with an error.
+    if gate::is_watched(Call::shutdown) && (result == 0 || result == -(libc::ENOTCONN as isize)) && how != libc::SHUT_WR
     {
-        entry.io().let_go();
-        raw::set_errno(libc::ENOTCONN);
+        fds::shut(fd);
     }
-    result as c_int
+    raw::give(result) as c_int
 }
 
 #[unsafe(no_mangle)]

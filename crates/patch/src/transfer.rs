@@ -15,10 +15,14 @@ use greenlet_hub::patching;
 
 use crate::fds::{self, Descriptor, Direction, Facts};
 use crate::raw;
+use crate::sockets;
 use crate::wait;
 
 /// A wait that has lasted so long looks whether the descriptor is still of the file that was registered.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The shortest and the longest pause between two tries, where no event tells when the next one is worth while.
+pub(crate) const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(16)];
 
 /// What a real call that does not wait said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +116,36 @@ impl Transfer {
     }
 }
 
+impl Transfer {
+    /// As [`run`](Transfer::run), where no event tells when there is room: tries again after pauses.
+    #[cold]
+    fn run_with_pauses(
+        &self,
+        entry: &'static Descriptor,
+        mut attempt: impl FnMut(Facts) -> Tried,
+    ) -> io::Result<Ended> {
+        let mut pause = PAUSES[0];
+        let mut spent = self.spent;
+        loop {
+            let facts = entry.facts_of(self.generation)?;
+            if facts.is_plain() {
+                return Ok(Ended::Plain);
+            }
+            if let Tried::Done(result) = attempt(facts) {
+                return Ok(Ended::With(result));
+            }
+            let left = entry.timeout(self.direction).map(|timeout| timeout.saturating_sub(spent));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Err(raw::error(libc::EAGAIN));
+            }
+            let time = left.map_or(pause, |left| left.min(pause));
+            greenlet_hub::sleep(time);
+            spent += time;
+            pause = (2 * pause).min(PAUSES[1]);
+        }
+    }
+}
+
 /// A call that reads or writes once: `call` makes it, true: it is not to wait; false: as it is.
 #[inline(always)]
 pub(crate) fn once(fd: RawFd, direction: Direction, len: usize, mut call: impl FnMut(bool) -> isize) -> isize {
@@ -126,7 +160,11 @@ pub(crate) fn once(fd: RawFd, direction: Direction, len: usize, mut call: impl F
                 Tried::WouldBlock => {}
             }
         }
-        transfer.run(entry, |_| Tried::of(call(true)))
+        transfer.run(entry, |_| match Tried::of(call(true)) {
+            // It returns at once, and what it returns differs.
+            Tried::WouldBlock if direction == Direction::Read && is_shut(entry, fd) => Tried::Done(call(false)),
+            tried => tried,
+        })
     });
     match ended {
         Ok(Ended::With(result)) => raw::give(result),
@@ -135,9 +173,22 @@ pub(crate) fn once(fd: RawFd, direction: Direction, len: usize, mut call: impl F
     }
 }
 
-/// A call that writes all of `len` bytes to a stream that blocks, as the kernel does: `call` makes it from an offset on, true: it is not to wait.
+fn is_shut(entry: &Descriptor, fd: RawFd) -> bool {
+    // As it is now: it may have been shut down since the call began.
+    let may_be = entry.class().is_some_and(Facts::may_be_shut);
+    may_be && sockets::readiness_of(fd, libc::POLLRDHUP) & libc::POLLRDHUP != 0
+}
+
+/// A call that writes all of `len` bytes to a stream that blocks, as the kernel does: `call` makes it from an offset on, true: it is not to wait. `addressed`: it
+/// says whom it is for.
 #[inline(always)]
-pub(crate) fn all(fd: RawFd, direction: Direction, len: usize, mut call: impl FnMut(usize, bool) -> isize) -> isize {
+pub(crate) fn all(
+    fd: RawFd,
+    direction: Direction,
+    len: usize,
+    addressed: bool,
+    mut call: impl FnMut(usize, bool) -> isize,
+) -> isize {
     let Some(entry) = fds::entry(fd) else { return raw::give(call(0, false)) };
     let mut moved = 0;
     let ended = wait::interruptible(|| {
@@ -167,10 +218,15 @@ pub(crate) fn all(fd: RawFd, direction: Direction, len: usize, mut call: impl Fn
                 Some(start) => rest.spent = start.elapsed(),
             }
             let mut is_stream = false;
-            let ended = rest.run(entry, |facts| {
+            let attempt = |facts: Facts| {
                 is_stream = facts.is_stream() || facts.is_pipe();
                 Tried::of(call(moved, true))
-            })?;
+            };
+            let ended = if addressed && entry.facts_of(rest.generation)?.is_unix_datagram() {
+                rest.run_with_pauses(entry, attempt)?
+            } else {
+                rest.run(entry, attempt)?
+            };
             match ended {
                 Ended::With(result) if result > 0 => {
                     moved += result as usize;
@@ -207,5 +263,5 @@ pub(crate) fn plain(fd: RawFd, mut call: impl FnMut() -> isize) -> isize {
 #[cold]
 #[inline(never)]
 fn was_toggled(fd: RawFd) -> bool {
-    fds::known_entry(fd).is_some_and(|entry| entry.may_be_toggled() && entry.with_own_flags(|| fds::is_blocking(fd)))
+    fds::known_entry(fd).is_some_and(Descriptor::was_toggled)
 }

@@ -5,17 +5,34 @@ use libc::iovec;
 /// As many parts as the kernel takes (`IOV_MAX`).
 const MOST: usize = 1024;
 
-/// The parts of which a caller tells; `None` if the kernel would refuse so many.
+/// Where nothing of a process ever is: its first page, and what the kernel keeps for itself.
+fn is_nowhere<T>(place: *const T) -> bool {
+    const PAGE: usize = 4096;
+    !(PAGE..1 << 56).contains(&place.addr())
+}
+
+/// What is at a place that the caller tells; `None` where it cannot be looked at here: the kernel says what is wrong with it.
 ///
 /// # Safety
 ///
-/// There are so many at that place, for as long as the result is used.
+/// There is one, unless nothing ever is at that place.
+pub(crate) unsafe fn at<T: Copy>(place: *const T) -> Option<T> {
+    // SAFETY: the caller's promise.
+    (!is_nowhere(place)).then(|| unsafe { place.read_unaligned() })
+}
+
+/// The parts of which a caller tells; `None` if the kernel would refuse so many, or they cannot be looked at here.
+///
+/// # Safety
+///
+/// There are so many at that place, for as long as the result is used, unless nothing ever is there.
 pub(crate) unsafe fn of<'a>(parts: *const iovec, count: usize) -> Option<&'a [iovec]> {
     if count == 0 {
         return Some(&[]);
     }
     // SAFETY: the caller's promise.
-    (count <= MOST && !parts.is_null()).then(|| unsafe { std::slice::from_raw_parts(parts, count) })
+    (count <= MOST && !is_nowhere(parts) && parts.is_aligned())
+        .then(|| unsafe { std::slice::from_raw_parts(parts, count) })
 }
 
 /// How many bytes they have room for.

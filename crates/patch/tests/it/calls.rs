@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::time::Duration;
 
 use greenlet_hub::yield_now;
 
@@ -103,4 +104,26 @@ pub(crate) fn settle() {
     for _ in 0..5 {
         yield_now();
     }
+}
+
+pub(crate) fn is_nonblocking(fd: RawFd) -> bool {
+    // SAFETY: plain numbers.
+    said(unsafe { libc::fcntl(fd, libc::F_GETFL) } as isize).unwrap() as i32 & libc::O_NONBLOCK != 0
+}
+
+/// Sets a time-out that std has no word for.
+pub(crate) fn set_timeout(socket: &impl AsRawFd, name: i32, timeout: Duration) {
+    let time = libc::timeval { tv_sec: timeout.as_secs() as i64, tv_usec: timeout.subsec_micros().into() };
+    let len = size_of_val(&time) as libc::socklen_t;
+    let fd = socket.as_raw_fd();
+    // SAFETY: a time of that length.
+    said(unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, name, (&raw const time).cast(), len) } as isize).unwrap();
+}
+
+/// How many bytes wait to be read.
+pub(crate) fn queued(socket: &impl AsRawFd) -> i32 {
+    let mut count = 0;
+    // SAFETY: there is room for the number.
+    said(unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut count) } as isize).unwrap();
+    count
 }
