@@ -1,19 +1,16 @@
 //! What a forked child does not take over: those who wait in the table, and what is registered. The hub sees to itself.
 
-use std::sync::Once;
+use greenlet_hub::patching;
 
 use crate::{fds, table};
 
 /// Has it done at each fork from now on.
 pub(crate) fn register() {
-    static REGISTERED: Once = Once::new();
-    REGISTERED.call_once(|| {
-        // SAFETY: the function lives as long as the process. That there is no memory for it cannot be helped.
-        let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-    });
+    // Not by `pthread_atfork`: the hub's own handler may wake somebody, for which it looks into the table.
+    patching::in_forked_child(begin_anew);
 }
 
-extern "C" fn in_child() {
+fn begin_anew() {
     // SAFETY: a child has one thread, which is in `fork`.
     unsafe { table::forget_all() };
     // SAFETY: as above.

@@ -9,21 +9,15 @@ use std::ptr;
 use std::slice;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use greenlet_hub::patching;
 use libc::c_int;
 
 use crate::gate::{self, Group};
-use crate::{allocator, mutex, table};
+use crate::{allocator, mutex};
 
 /// Gets the locks of those groups ready to be patched; returns the groups that can be.
 pub(crate) fn prepare(groups: u32, notes: &mut Vec<String>) -> u32 {
-    const LOCKS: u32 = Group::Locks as u32;
     const PTHREAD: u32 = Group::PthreadLocks as u32;
 
-    if groups & (LOCKS | PTHREAD) != 0 {
-        // Not by `pthread_atfork`: the hub's own handler may wake somebody, for which it looks into the table.
-        patching::in_forked_child(forget_all);
-    }
     if groups & PTHREAD == 0 || gate::groups() & PTHREAD != 0 {
         return groups;
     }
@@ -36,12 +30,6 @@ pub(crate) fn prepare(groups: u32, notes: &mut Vec<String>) -> u32 {
     };
     notes.push(format!("the C library's locks are not patched: {reason}"));
     groups & !PTHREAD
-}
-
-/// In a forked child.
-fn forget_all() {
-    // SAFETY: it has one thread.
-    unsafe { table::forget_all() };
 }
 
 /// A flag in a structure: the byte that it stands in, and the bits of it that are set or not.
