@@ -1,8 +1,8 @@
-//! What a forked child does not take over: those who wait in the table, and what is registered. The hub sees to itself.
+//! What a forked child does not take over: those who wait in the table, what is registered, and the bells of its signals' handlers. The hub sees to itself.
 
 use std::sync::Once;
 
-use crate::{fds, table};
+use crate::{fds, signal, table};
 
 /// Has it done at each fork from now on.
 pub(crate) fn register() {
@@ -18,4 +18,5 @@ extern "C" fn in_child() {
     unsafe { table::forget_all() };
     // SAFETY: as above.
     unsafe { fds::begin_anew_in_child() };
+    signal::begin_anew_in_child();
 }
