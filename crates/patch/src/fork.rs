@@ -1,8 +1,8 @@
-//! What a forked child does not take over: those who wait in the table, and what is registered. The hub sees to itself.
+//! What a forked child does not take over: those who wait in the table, what is registered, and the bells of its signals' handlers. The hub sees to itself.
 
 use greenlet_hub::patching;
 
-use crate::{fds, table};
+use crate::{fds, signal, table};
 
 /// Has it done at each fork from now on.
 pub(crate) fn register() {
@@ -15,4 +15,5 @@ fn begin_anew() {
     unsafe { table::forget_all() };
     // SAFETY: as above.
     unsafe { fds::begin_anew_in_child() };
+    signal::begin_anew_in_child();
 }

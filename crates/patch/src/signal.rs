@@ -394,6 +394,19 @@ impl Hook {
     }
 }
 
+/// In a forked child, which has its parent's bells: what rang or silenced them here would be heard there. Those who wait by them are left behind; but the greenlet that has forked may be
+/// one of them (in a handler), and then looks from time to time.
+pub(crate) fn begin_anew_in_child() {
+    for hook in &HOOKS {
+        let number = hook.eventfd.swap(-1, Ordering::SeqCst);
+        if number >= 0 {
+            // SAFETY: nobody else has it in this process, which has one thread.
+            unsafe { raw::syscall!(libc::SYS_close, number) };
+        }
+    }
+    TURN.store(0, Ordering::Release);
+}
+
 /// Tells those who wait that a handler has run. Called in a signal's handler.
 fn ring() {
     RUNS.fetch_add(1, Ordering::SeqCst);

@@ -267,6 +267,36 @@ fn a_pause_ends_when_a_handler_has_run() {
 }
 
 #[test]
+fn a_forked_child_pauses_by_itself_and_so_does_its_parent() {
+    patched(|| {
+        install(libc::SIGUSR1, counts as *const () as usize, 0, 0);
+        // SAFETY: it has no preconditions.
+        let pausing = spawn(|| unsafe { libc::pause() });
+        yield_now();
+        // SAFETY: the child calls what is made for it.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // A hang is ended, and the first native wait makes it cooperate.
+            // SAFETY: a call with a plain number.
+            unsafe { libc::alarm(60) };
+            yield_now();
+            let signaller = spawn(|| raise(libc::SIGUSR1));
+            // SAFETY: it has no preconditions.
+            let ended = unsafe { libc::pause() } == -1;
+            // SAFETY: as above.
+            unsafe { libc::_exit(i32::from(!ended || signaller.join().is_err())) };
+        }
+        let mut status = -1;
+        // SAFETY: there is room for the answer.
+        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "{status}");
+        assert!(!pausing.is_finished());
+        raise(libc::SIGUSR1);
+        assert_eq!(pausing.join().unwrap(), -1);
+    });
+}
+
+#[test]
 fn a_wait_with_a_mask_lets_a_blocked_signal_through() {
     patched(|| {
         install(libc::SIGUSR1, counts as *const () as usize, 0, 0);
