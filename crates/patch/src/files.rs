@@ -135,20 +135,27 @@ unsafe fn write_other(fd: RawFd, entry: &'static Descriptor, parts: &[iovec]) ->
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t {
-    // SAFETY: the caller's promise.
-    let plain = || raw::give(unsafe { raw::syscall!(libc::SYS_read, fd, buf, len) });
     if !may_wait(Call::read, fd) || len == 0 {
-        return plain();
+        // SAFETY: the caller's promise.
+        return raw::give(unsafe { raw::syscall!(libc::SYS_read, fd, buf, len) });
     }
+    // SAFETY: as above.
+    unsafe { read_waiting(fd, buf, len) }
+}
+
+/// Out of line, for the sake of those that do not wait.
+#[inline(never)]
+unsafe extern "C" fn read_waiting(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t {
     if may_be_socket(fd) {
-        // SAFETY: as above.
+        // SAFETY: the caller's promise.
         let result = unsafe { sockets::read_socket(fd, buf, len) };
         if !was_no_socket(result) {
             return result;
         }
     }
     match what_is(fd) {
-        Is::Socket | Is::Plain => plain(),
+        // SAFETY: as above.
+        Is::Socket | Is::Plain => raw::give(unsafe { raw::syscall!(libc::SYS_read, fd, buf, len) }),
         // SAFETY: as above.
         Is::Other(entry) => unsafe { read_other(fd, entry, &one(buf, len)) },
     }
@@ -177,20 +184,27 @@ unsafe extern "C" fn readv(fd: c_int, parts: *const iovec, count: c_int) -> ssiz
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t {
-    // SAFETY: the caller's promise.
-    let plain = || raw::give(unsafe { raw::syscall!(libc::SYS_write, fd, buf, len) });
     if !may_wait(Call::write, fd) || len == 0 {
-        return plain();
+        // SAFETY: the caller's promise.
+        return raw::give(unsafe { raw::syscall!(libc::SYS_write, fd, buf, len) });
     }
+    // SAFETY: as above.
+    unsafe { write_waiting(fd, buf, len) }
+}
+
+/// Out of line, for the sake of those that do not wait.
+#[inline(never)]
+unsafe extern "C" fn write_waiting(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t {
     if may_be_socket(fd) {
-        // SAFETY: as above.
+        // SAFETY: the caller's promise.
         let result = unsafe { sockets::write_socket(fd, buf, len) };
         if !was_no_socket(result) {
             return result;
         }
     }
     match what_is(fd) {
-        Is::Socket | Is::Plain => plain(),
+        // SAFETY: as above.
+        Is::Socket | Is::Plain => raw::give(unsafe { raw::syscall!(libc::SYS_write, fd, buf, len) }),
         // SAFETY: as above.
         Is::Other(entry) => unsafe { write_other(fd, entry, &one(buf.cast_mut(), len)) },
     }

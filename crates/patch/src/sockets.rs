@@ -18,6 +18,8 @@ use crate::wait;
 /// Calls that never wait, or that say so themselves.
 const PLAIN_FLAGS: c_int = libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE;
 
+// The parts of the shells that wait are functions of their own, which the shells end with: what these save and make room for costs nothing where nobody waits.
+
 /// Whether a call is to wait as a greenlet does.
 #[inline(always)]
 fn may_wait(call: Call, flags: c_int) -> bool {
@@ -108,6 +110,12 @@ unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int
         return raw::give(unsafe { raw::syscall!(libc::SYS_recvfrom, fd, buf, len, flags, 0, 0) });
     }
     // SAFETY: as above.
+    unsafe { recv_waiting(fd, buf, len, flags) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn recv_waiting(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int) -> ssize_t {
+    // SAFETY: the caller's promise.
     unsafe { receive(fd, buf, len, flags, ptr::null_mut(), ptr::null_mut()) }
 }
 
@@ -147,6 +155,12 @@ unsafe extern "C" fn send(fd: c_int, buf: *const c_void, len: size_t, flags: c_i
         return raw::give(unsafe { raw::syscall!(libc::SYS_sendto, fd, buf, len, flags, 0, 0) });
     }
     // SAFETY: as above.
+    unsafe { send_waiting(fd, buf, len, flags) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn send_waiting(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t {
+    // SAFETY: the caller's promise.
     unsafe { send_all(fd, buf, len, flags, ptr::null(), 0) }
 }
 
