@@ -133,6 +133,8 @@ unsafe fn write_other(fd: RawFd, entry: &'static Descriptor, parts: &[iovec]) ->
     }
 }
 
+// The parts of the shells that wait are functions of their own: see `sockets`.
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t {
     if !may_wait(Call::read, fd) || len == 0 {
@@ -143,7 +145,6 @@ unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t {
     unsafe { read_waiting(fd, buf, len) }
 }
 
-/// Out of line, for the sake of those that do not wait.
 #[inline(never)]
 unsafe extern "C" fn read_waiting(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t {
     if may_be_socket(fd) {
@@ -163,11 +164,18 @@ unsafe extern "C" fn read_waiting(fd: c_int, buf: *mut c_void, len: size_t) -> s
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn readv(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
+    if !may_wait(Call::readv, fd) {
+        // SAFETY: the caller's promise.
+        return raw::give(unsafe { raw::syscall!(libc::SYS_readv, fd, parts, count) });
+    }
+    // SAFETY: as above.
+    unsafe { readv_waiting(fd, parts, count) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn readv_waiting(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
     // SAFETY: the caller's promise.
     let plain = || raw::give(unsafe { raw::syscall!(libc::SYS_readv, fd, parts, count) });
-    if !may_wait(Call::readv, fd) {
-        return plain();
-    }
     // SAFETY: as above.
     let Some(buffers) = usize::try_from(count).ok().and_then(|count| unsafe { vectors::of(parts, count) }) else {
         return plain();
@@ -192,7 +200,6 @@ unsafe extern "C" fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_
     unsafe { write_waiting(fd, buf, len) }
 }
 
-/// Out of line, for the sake of those that do not wait.
 #[inline(never)]
 unsafe extern "C" fn write_waiting(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t {
     if may_be_socket(fd) {
@@ -212,11 +219,18 @@ unsafe extern "C" fn write_waiting(fd: c_int, buf: *const c_void, len: size_t) -
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn writev(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
+    if !may_wait(Call::writev, fd) {
+        // SAFETY: the caller's promise.
+        return raw::give(unsafe { raw::syscall!(libc::SYS_writev, fd, parts, count) });
+    }
+    // SAFETY: as above.
+    unsafe { writev_waiting(fd, parts, count) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn writev_waiting(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
     // SAFETY: the caller's promise.
     let plain = || raw::give(unsafe { raw::syscall!(libc::SYS_writev, fd, parts, count) });
-    if !may_wait(Call::writev, fd) {
-        return plain();
-    }
     // SAFETY: as above.
     let Some(buffers) = usize::try_from(count).ok().and_then(|count| unsafe { vectors::of(parts, count) }) else {
         return plain();

@@ -133,6 +133,19 @@ unsafe extern "C" fn recvfrom(
         return raw::give(unsafe { raw::syscall!(libc::SYS_recvfrom, fd, buf, len, flags, addr, addr_len) });
     }
     // SAFETY: as above.
+    unsafe { recvfrom_waiting(fd, buf, len, flags, addr, addr_len) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn recvfrom_waiting(
+    fd: c_int,
+    buf: *mut c_void,
+    len: size_t,
+    flags: c_int,
+    addr: *mut sockaddr,
+    addr_len: *mut socklen_t,
+) -> ssize_t {
+    // SAFETY: the caller's promise.
     unsafe { receive(fd, buf, len, flags, addr, addr_len) }
 }
 
@@ -142,8 +155,14 @@ unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> s
         // SAFETY: the caller's promise.
         return raw::give(unsafe { raw::syscall!(libc::SYS_recvmsg, fd, message, flags) });
     }
+    // SAFETY: as above.
+    unsafe { recvmsg_waiting(fd, message, flags) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn recvmsg_waiting(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
     transfer::once(fd, Direction::Read, 0, |not_to_wait| {
-        // SAFETY: as above.
+        // SAFETY: the caller's promise.
         unsafe { raw::syscall!(libc::SYS_recvmsg, fd, message, flags | dontwait(not_to_wait)) }
     })
 }
@@ -178,6 +197,19 @@ unsafe extern "C" fn sendto(
         return raw::give(unsafe { raw::syscall!(libc::SYS_sendto, fd, buf, len, flags, addr, addr_len) });
     }
     // SAFETY: as above.
+    unsafe { sendto_waiting(fd, buf, len, flags, addr, addr_len) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn sendto_waiting(
+    fd: c_int,
+    buf: *const c_void,
+    len: size_t,
+    flags: c_int,
+    addr: *const sockaddr,
+    addr_len: socklen_t,
+) -> ssize_t {
+    // SAFETY: the caller's promise.
     unsafe { send_all(fd, buf, len, flags, addr, addr_len) }
 }
 
@@ -188,6 +220,12 @@ unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) ->
         return raw::give(unsafe { raw::syscall!(libc::SYS_sendmsg, fd, message, flags) });
     }
     // SAFETY: as above.
+    unsafe { sendmsg_waiting(fd, message, flags) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn sendmsg_waiting(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
+    // SAFETY: the caller's promise.
     let header = unsafe { *message };
     // SAFETY: the array that the message says it has.
     let Some(parts) = (unsafe { vectors::of(header.msg_iov, header.msg_iovlen) }) else {
