@@ -5,13 +5,13 @@
 //! its own needs only this word carried over. A second thread-local, touched when a hub is made and never again, has
 //! the destructor that ends the hub with its thread.
 
-use std::cell::Cell;
 use std::ptr;
 
 use crate::hub::Hub;
 
+mod word;
+
 thread_local! {
-    static HUB: Cell<*const Hub> = const { Cell::new(ptr::null()) };
     static OWNER: Owner = const { Owner };
 }
 
@@ -31,7 +31,8 @@ impl Drop for Owner {
 ///
 /// No call that uses the hub is under way on the thread's own stack, on which this is called.
 unsafe fn end() -> bool {
-    let hub = HUB.replace(ptr::null()).cast_mut();
+    let hub = word::get::<Hub>().cast_mut();
+    word::set::<Hub>(ptr::null());
     if hub.is_null() {
         return false;
     }
@@ -44,7 +45,7 @@ unsafe fn end() -> bool {
 
 /// Leaves the thread without its hub, which is leaked: the process is about to end, in the middle of the hub's loop, and that runs this thread's destructors.
 pub(crate) fn forget() {
-    HUB.set(ptr::null());
+    word::set::<Hub>(ptr::null());
 }
 
 /// Calls `f`, and ends the hub that it has made on this thread, as if the thread had ended. If there was one before, that stays.
@@ -62,7 +63,7 @@ pub(crate) fn with_passing_hub<R>(f: impl FnOnce() -> R) -> R {
     }
 
     // Made only then: dropping it is what ends the hub.
-    let _end = HUB.get().is_null().then(|| End);
+    let _end = word::get::<Hub>().is_null().then(|| End);
     f()
 }
 
@@ -72,7 +73,7 @@ impl Hub {
     /// Not a function that takes a closure: that would be a frame between a greenlet's code and its suspension.
     #[inline(always)]
     pub(crate) fn here<'a>() -> &'a Hub {
-        let mut hub = HUB.get();
+        let mut hub = word::get::<Hub>();
         if hub.is_null() {
             hub = make();
         }
@@ -85,7 +86,7 @@ impl Hub {
     #[inline(always)]
     pub(crate) fn try_here<'a>() -> Option<&'a Hub> {
         // SAFETY: as in `here`, if it is not null.
-        unsafe { HUB.get().as_ref() }
+        unsafe { word::get::<Hub>().as_ref() }
     }
 
     /// Calls `f` with this thread's hub, if it has one.
@@ -103,7 +104,7 @@ fn late(hub: *const Hub) {
 #[cold]
 fn make() -> *const Hub {
     let hub = Box::into_raw(Box::new(Hub::new()));
-    HUB.set(hub);
+    word::set(hub);
     // In the destructors of other thread-locals, once the owner's has run, this fails. Such a late hub is never ended: it is
     // a few kilobytes, and whoever waits that late gets what it asked for. But the deadlock report must not count on it.
     if OWNER.try_with(|_| ()).is_err() {

@@ -151,22 +151,30 @@ unsafe fn write_other(fd: RawFd, entry: &'static Descriptor, parts: &[iovec]) ->
     }
 }
 
+// The parts of the shells that wait are functions of their own: see `sockets`.
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t {
-    // SAFETY: the caller's promise.
-    let plain = || transfer::plain(fd, || unsafe { raw::syscall!(libc::SYS_read, fd, buf, len) });
     if !may_wait(Call::read, fd) || len == 0 {
-        return plain();
+        // SAFETY: the caller's promise.
+        return transfer::plain(fd, || unsafe { raw::syscall!(libc::SYS_read, fd, buf, len) });
     }
+    // SAFETY: as above.
+    unsafe { read_waiting(fd, buf, len) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn read_waiting(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t {
     if may_be_socket(fd) {
-        // SAFETY: as above.
+        // SAFETY: the caller's promise.
         let result = unsafe { sockets::read_socket(fd, buf, len) };
         if !was_no_socket(result) {
             return result;
         }
     }
     match what_is(fd) {
-        Is::Socket | Is::Plain => plain(),
+        // SAFETY: as above.
+        Is::Socket | Is::Plain => raw::give(unsafe { raw::syscall!(libc::SYS_read, fd, buf, len) }),
         // SAFETY: as above.
         Is::Other(entry) => unsafe { read_other(fd, entry, &one(buf, len)) },
     }
@@ -174,11 +182,18 @@ unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn readv(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
+    if !may_wait(Call::readv, fd) {
+        // SAFETY: the caller's promise.
+        return transfer::plain(fd, || unsafe { raw::syscall!(libc::SYS_readv, fd, parts, count) });
+    }
+    // SAFETY: as above.
+    unsafe { readv_waiting(fd, parts, count) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn readv_waiting(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
     // SAFETY: the caller's promise.
     let plain = || transfer::plain(fd, || unsafe { raw::syscall!(libc::SYS_readv, fd, parts, count) });
-    if !may_wait(Call::readv, fd) {
-        return plain();
-    }
     // SAFETY: as above.
     let Some(buffers) = usize::try_from(count).ok().and_then(|count| unsafe { vectors::of(parts, count) }) else {
         return plain();
@@ -195,20 +210,26 @@ unsafe extern "C" fn readv(fd: c_int, parts: *const iovec, count: c_int) -> ssiz
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t {
-    // SAFETY: the caller's promise.
-    let plain = || transfer::plain(fd, || unsafe { raw::syscall!(libc::SYS_write, fd, buf, len) });
     if !may_wait(Call::write, fd) || len == 0 {
-        return plain();
+        // SAFETY: the caller's promise.
+        return transfer::plain(fd, || unsafe { raw::syscall!(libc::SYS_write, fd, buf, len) });
     }
+    // SAFETY: as above.
+    unsafe { write_waiting(fd, buf, len) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn write_waiting(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t {
     if may_be_socket(fd) {
-        // SAFETY: as above.
+        // SAFETY: the caller's promise.
         let result = unsafe { sockets::write_socket(fd, buf, len) };
         if !was_no_socket(result) {
             return result;
         }
     }
     match what_is(fd) {
-        Is::Socket | Is::Plain => plain(),
+        // SAFETY: as above.
+        Is::Socket | Is::Plain => raw::give(unsafe { raw::syscall!(libc::SYS_write, fd, buf, len) }),
         // SAFETY: as above.
         Is::Other(entry) => unsafe { write_other(fd, entry, &one(buf.cast_mut(), len)) },
     }
@@ -216,11 +237,18 @@ unsafe extern "C" fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn writev(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
+    if !may_wait(Call::writev, fd) {
+        // SAFETY: the caller's promise.
+        return transfer::plain(fd, || unsafe { raw::syscall!(libc::SYS_writev, fd, parts, count) });
+    }
+    // SAFETY: as above.
+    unsafe { writev_waiting(fd, parts, count) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn writev_waiting(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
     // SAFETY: the caller's promise.
     let plain = || transfer::plain(fd, || unsafe { raw::syscall!(libc::SYS_writev, fd, parts, count) });
-    if !may_wait(Call::writev, fd) {
-        return plain();
-    }
     // SAFETY: as above.
     let Some(buffers) = usize::try_from(count).ok().and_then(|count| unsafe { vectors::of(parts, count) }) else {
         return plain();

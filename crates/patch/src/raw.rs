@@ -47,11 +47,15 @@ pub(crate) fn check(result: isize) -> io::Result<usize> {
 /// What a system call returned, as a libc function does: -1 and `errno`.
 #[inline(always)]
 pub(crate) fn give(result: isize) -> isize {
-    if result < 0 {
-        set_errno(-result as c_int);
-        return -1;
-    }
-    result
+    if result < 0 { failed(result) } else { result }
+}
+
+/// Out of line: a call in the middle of a shell would make it save registers, also when nothing fails.
+#[cold]
+#[inline(never)]
+fn failed(result: isize) -> isize {
+    set_errno(-result as c_int);
+    -1
 }
 
 /// A result, as a libc function returns it.

@@ -28,14 +28,9 @@ unsafe extern "C" fn clock_nanosleep(
     request: *const timespec,
     remaining: *mut timespec,
 ) -> c_int {
-    if gate::may_wait(Call::clock_nanosleep)
-        && let Some(clock) = Clock::of(clock)
-    {
-        // SAFETY: the caller's promise, if it is not null.
-        let Some(&request) = (unsafe { request.as_ref() }) else { return libc::EFAULT };
-        let Some(time) = duration_of(request) else { return libc::EINVAL };
-        clock.sleep(time, flags & libc::TIMER_ABSTIME != 0);
-        return 0;
+    if gate::may_wait(Call::clock_nanosleep) && Clock::of(clock).is_some() {
+        // SAFETY: the caller's promise.
+        return unsafe { clock_nanosleep_waiting(clock, flags, request, remaining) };
     }
     // The C library refuses that clock by itself; the kernel would say something else.
     if clock == libc::CLOCK_THREAD_CPUTIME_ID {
@@ -44,6 +39,22 @@ unsafe extern "C" fn clock_nanosleep(
     // SAFETY: the caller's promise.
     let result = unsafe { raw::syscall!(libc::SYS_clock_nanosleep, clock, flags, request, remaining) };
     -result as c_int
+}
+
+/// A function of its own, so that the others need not save what this needs room for.
+#[inline(never)]
+unsafe extern "C" fn clock_nanosleep_waiting(
+    clock: clockid_t,
+    flags: c_int,
+    request: *const timespec,
+    _remaining: *mut timespec,
+) -> c_int {
+    let Some(clock) = Clock::of(clock) else { return libc::EINVAL };
+    // SAFETY: the caller's promise, if it is not null.
+    let Some(&request) = (unsafe { request.as_ref() }) else { return libc::EFAULT };
+    let Some(time) = duration_of(request) else { return libc::EINVAL };
+    clock.sleep(time, flags & libc::TIMER_ABSTIME != 0);
+    0
 }
 
 #[unsafe(no_mangle)]

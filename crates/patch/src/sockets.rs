@@ -20,6 +20,8 @@ const PLAIN_FLAGS: c_int = libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE;
 /// The same of those that receive: urgent data is never waited for.
 const PLAIN_FLAGS_IN: c_int = PLAIN_FLAGS | libc::MSG_OOB;
 
+// The parts of the shells that wait are functions of their own, which the shells end with: what these save and make room for costs nothing where nobody waits.
+
 /// Whether a call is to wait as a greenlet does.
 #[inline(always)]
 fn may_wait(call: Call, flags: c_int) -> bool {
@@ -135,6 +137,12 @@ unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int
         return plainly(fd, flags, || unsafe { raw::syscall!(libc::SYS_recvfrom, fd, buf, len, flags, 0, 0) });
     }
     // SAFETY: as above.
+    unsafe { recv_waiting(fd, buf, len, flags) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn recv_waiting(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int) -> ssize_t {
+    // SAFETY: the caller's promise.
     unsafe { receive(fd, buf, len, flags, ptr::null_mut(), ptr::null_mut()) }
 }
 
@@ -154,6 +162,19 @@ unsafe extern "C" fn recvfrom(
         });
     }
     // SAFETY: as above.
+    unsafe { recvfrom_waiting(fd, buf, len, flags, addr, addr_len) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn recvfrom_waiting(
+    fd: c_int,
+    buf: *mut c_void,
+    len: size_t,
+    flags: c_int,
+    addr: *mut sockaddr,
+    addr_len: *mut socklen_t,
+) -> ssize_t {
+    // SAFETY: the caller's promise.
     unsafe { receive(fd, buf, len, flags, addr, addr_len) }
 }
 
@@ -164,12 +185,22 @@ unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> s
     if !may_wait_in(Call::recvmsg, flags) {
         return plain();
     }
+    // SAFETY: as above.
+    unsafe { recvmsg_waiting(fd, message, flags) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn recvmsg_waiting(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
     if flags & (libc::MSG_WAITALL | libc::MSG_PEEK) == libc::MSG_WAITALL {
-        // SAFETY: as above.
-        return unsafe { receive_all_parts(fd, message, flags) }.unwrap_or_else(plain);
+        // SAFETY: the caller's promise.
+        let received = unsafe { receive_all_parts(fd, message, flags) };
+        return received.unwrap_or_else(|| {
+            // SAFETY: as above.
+            plainly(fd, flags, || unsafe { raw::syscall!(libc::SYS_recvmsg, fd, message, flags) })
+        });
     }
     transfer::once(fd, Direction::Read, 0, |not_to_wait| {
-        // SAFETY: as above.
+        // SAFETY: the caller's promise.
         unsafe { raw::syscall!(libc::SYS_recvmsg, fd, message, flags | dontwait(not_to_wait)) }
     })
 }
@@ -181,6 +212,12 @@ unsafe extern "C" fn send(fd: c_int, buf: *const c_void, len: size_t, flags: c_i
         return plainly(fd, flags, || unsafe { raw::syscall!(libc::SYS_sendto, fd, buf, len, flags, 0, 0) });
     }
     // SAFETY: as above.
+    unsafe { send_waiting(fd, buf, len, flags) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn send_waiting(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t {
+    // SAFETY: the caller's promise.
     unsafe { send_all(fd, buf, len, flags, ptr::null(), 0) }
 }
 
@@ -198,6 +235,19 @@ unsafe extern "C" fn sendto(
         return plainly(fd, flags, || unsafe { raw::syscall!(libc::SYS_sendto, fd, buf, len, flags, addr, addr_len) });
     }
     // SAFETY: as above.
+    unsafe { sendto_waiting(fd, buf, len, flags, addr, addr_len) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn sendto_waiting(
+    fd: c_int,
+    buf: *const c_void,
+    len: size_t,
+    flags: c_int,
+    addr: *const sockaddr,
+    addr_len: socklen_t,
+) -> ssize_t {
+    // SAFETY: the caller's promise.
     unsafe { send_all(fd, buf, len, flags, addr, addr_len) }
 }
 
@@ -208,6 +258,14 @@ unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) ->
     if !may_wait(Call::sendmsg, flags) {
         return plain();
     }
+    // SAFETY: as above.
+    unsafe { sendmsg_waiting(fd, message, flags) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn sendmsg_waiting(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
+    // SAFETY: the caller's promise.
+    let plain = || plainly(fd, flags, || unsafe { raw::syscall!(libc::SYS_sendmsg, fd, message, flags) });
     // SAFETY: as above.
     let Some(header) = (unsafe { vectors::at(message) }) else { return plain() };
     // SAFETY: the array that the message says it has.

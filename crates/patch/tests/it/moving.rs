@@ -222,9 +222,10 @@ fn a_terminals_other_end_is_a_greenlet() {
         // SAFETY: there is room for both numbers; a terminal has no name here, and the usual settings.
         let made = unsafe { libc::openpty(&raw mut ours, &raw mut theirs, none, ptr::null_mut(), ptr::null_mut()) };
         assert_eq!(made, 0);
-        // SAFETY: they are new.
-        let (mut ours, mut theirs): (File, File) =
-            unsafe { (std::os::fd::FromRawFd::from_raw_fd(ours), std::os::fd::FromRawFd::from_raw_fd(theirs)) };
+        // SAFETY: it is new.
+        let mut ours: File = unsafe { std::os::fd::FromRawFd::from_raw_fd(ours) };
+        // SAFETY: as above.
+        let mut theirs: File = unsafe { std::os::fd::FromRawFd::from_raw_fd(theirs) };
         let turns = counting();
         let typist = spawn(move || {
             sleep(10 * MS);
