@@ -1,6 +1,7 @@
 //! `ureq`: an HTTP client in Rust, on std's sockets, plain and with rustls.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -14,6 +15,16 @@ fn requests_of_ureq_overlap() {
     let gate = Gate::new();
     let url = format!("http://{}", local::serve_http(&gate));
     requests_overlap(&gate, url, Agent::new_with_defaults());
+}
+
+/// With a time-out it looks names up on a thread of its own, for which it waits by a channel of std's: that waits at a place
+/// which belongs to the thread. So it blocks the thread, for the look-up only, and the patch says so once.
+#[test]
+fn requests_of_ureq_with_a_timeout_overlap_but_for_looking_names_up() {
+    let gate = Gate::new();
+    let url = format!("http://localhost:{}", local::serve_http(&gate).port());
+    let agent = Agent::config_builder().timeout_global(Some(Duration::from_secs(60))).build();
+    requests_overlap(&gate, url, agent.into());
 }
 
 /// `localhost` may stand for two addresses, of which the server has one.
