@@ -47,12 +47,18 @@ impl Interest {
         Interest { fd, events: Interest::READ }
     }
 
+    /// What a wait for reading is ended by besides; the look sorts it out, and if that is in vain again and again, it is waited for in another way.
+    const BESIDES_READ: u32 = (libc::EPOLLPRI | libc::EPOLLRDBAND | libc::EPOLLRDHUP) as u32;
+    /// What is always told, whether it was asked for or not; libpq asks.
+    const ALWAYS: u32 = (libc::EPOLLERR | libc::EPOLLHUP | libc::POLLNVAL as i32) as u32;
+
     fn is_to_read(self) -> bool {
-        self.events != 0 && self.events & !Interest::READ == 0
+        let others = !(Interest::READ | Interest::BESIDES_READ | Interest::ALWAYS);
+        self.events & Interest::READ != 0 && self.events & others == 0
     }
 
     fn is_to_write(self) -> bool {
-        self.events != 0 && self.events & !Interest::WRITE == 0
+        self.events & Interest::WRITE != 0 && self.events & !(Interest::WRITE | Interest::ALWAYS) == 0
     }
 }
 
