@@ -1,13 +1,14 @@
 //! The primitives in every interleaving, as [loom](https://docs.rs/loom) runs them; see `ci/loom`. Empty without it.
 //!
 //! The files of the primitives, and those of the hub that they stand on, are the real ones. They are put into this crate
-//! instead of `greenlet-hub` and `greenlet-sync`, and find here under the same names what they use. Four modules are models:
+//! instead of `greenlet-hub` and `greenlet-sync`, and find here under the same names what they use. Five modules are models:
 //!
 //! * `waiter`: the same waits, in the real wait word, but of greenlets that have a loom thread each instead of a stack. One that
 //!   has to wait blocks its thread until the word says that it is to be made ready.
 //! * `block`: the block of an async task. What leaves its waker there, and what calls it, is copied from the real one.
 //! * `greenlet`: who waits, kills, joins. What `Block` keeps of those who wait for the end is copied from it.
 //! * `select`: the traits alone; the choice is the real one.
+//! * `native`: the lock and the sleep below the patching crate's table of waits, which is the real one.
 //!
 //! The hub's slabs are here too, with what they need of `memory`.
 //!
@@ -99,6 +100,14 @@ mod sharing;
 mod storage;
 #[path = "../../../crates/sync/src/time.rs"]
 mod time;
+
+// Of the patching crate, and what is in place of the rest of it.
+mod native;
+pub mod patching;
+mod report;
+#[path = "../../../crates/patch/src/table.rs"]
+mod table;
+mod wait;
 
 // In place of what `select!` waits for besides.
 mod select;

@@ -12,6 +12,7 @@ mod once;
 mod queue;
 mod select;
 mod semaphore;
+mod table;
 mod task;
 mod wait_list;
 
