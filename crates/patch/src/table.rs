@@ -40,6 +40,11 @@
 //! **Signal handlers.** The lock's word holds the thread pointer of who has it. A handler which runs on the thread that it interrupted in here, and wakes (`sem_post` may be
 //! called there), would wait for itself: it leaves a mark instead, and who has the lock wakes the whole bucket after it, which is spurious for most and harmless, since all of them look again.
 //!
+//! **A look.** A wait may ask its check again from time to time, for what changes without a wake-up (a semaphore that a handler has posted to). It begins another of the hub's waits for the same
+//! node, under the lock, so it keeps its place; if somebody has taken the node out just then and come too late for its wait, it was the first, and goes back there.
+//!
+//! `ci/models` has these interleavings in loom, over this very file.
+//!
 //! Waits that have been made stale do not pile up: nobody leaves before his node is out.
 
 use std::cell::{Cell, UnsafeCell};
