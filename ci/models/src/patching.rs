@@ -12,6 +12,10 @@ impl Inside {
     }
 }
 
+impl Drop for Inside {
+    fn drop(&mut self) {}
+}
+
 /// Locks one of the hub's own mutexes.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

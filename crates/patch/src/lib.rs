@@ -87,6 +87,7 @@ mod native;
 mod parker;
 mod table;
 
+mod acquire;
 mod allocator;
 mod barrier;
 mod cond;

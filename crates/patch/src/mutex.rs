@@ -19,10 +19,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use greenlet_hub::{Reason, current_id, patching};
 use libc::{c_int, clockid_t, pthread_mutex_t, timespec};
 
+use crate::acquire::Taken;
 use crate::clock::Deadline;
 use crate::gate::{self, Call};
 use crate::layout::{self, so, worked};
-use crate::table::{self, Ended, Key, Kind, Options, Who};
+use crate::table::{self, Key, Kind};
 use crate::{allocator, report};
 
 pub(crate) mod real {
@@ -148,24 +149,8 @@ impl<'a> Mutex<'a> {
             result => return result,
         }
         let Some(deadline) = deadline() else { return libc::EINVAL };
-        let mut was_woken = false;
-        loop {
-            let mut result = libc::EBUSY;
-            let options = Options {
-                first: was_woken,
-                ..Options::new(self.key(), deadline.instant(), Reason::new("a lock (pthread_mutex)"))
-            };
-            let check = |_: &table::List| {
-                result = self.attempt();
-                result == libc::EBUSY
-            };
-            match table::wait(Who::Greenlet, options, check, || true) {
-                Ended::Refused => return result,
-                Ended::Woken => was_woken = true,
-                Ended::TimedOut if deadline.is_over() => return libc::ETIMEDOUT,
-                Ended::TimedOut => {}
-            }
-        }
+        let reason = Reason::new("a lock (pthread_mutex)");
+        Taken { key: self.key(), reason, error: libc::EBUSY, look: None }.wait(deadline, || self.attempt())
     }
 
     fn unlock(self) -> c_int {

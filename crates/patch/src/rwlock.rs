@@ -8,10 +8,11 @@
 use greenlet_hub::Reason;
 use libc::{c_int, clockid_t, pthread_rwlock_t, timespec};
 
+use crate::acquire::Taken;
 use crate::clock::Deadline;
 use crate::gate::{self, Call};
 use crate::layout::RWLOCK_IS_SHARED;
-use crate::table::{self, ANY, Ended, Key, Kind, Options, Who};
+use crate::table::{self, ANY, Key, Kind};
 
 pub(crate) mod real {
     use libc::{c_int, clockid_t, pthread_rwlock_t, timespec};
@@ -63,22 +64,8 @@ unsafe fn lock(
         result => return result,
     }
     let Some(deadline) = deadline() else { return libc::EINVAL };
-    let mut was_woken = false;
-    loop {
-        let mut result = libc::EBUSY;
-        let reason = Reason::new("a lock (pthread_rwlock)");
-        let options = Options { first: was_woken, ..Options::new(key(lock), deadline.instant(), reason) };
-        let check = |_: &table::List| {
-            result = attempt();
-            result == libc::EBUSY
-        };
-        match table::wait(Who::Greenlet, options, check, || true) {
-            Ended::Refused => return result,
-            Ended::Woken => was_woken = true,
-            Ended::TimedOut if deadline.is_over() => return libc::ETIMEDOUT,
-            Ended::TimedOut => {}
-        }
-    }
+    let reason = Reason::new("a lock (pthread_rwlock)");
+    Taken { key: key(lock), reason, error: libc::EBUSY, look: None }.wait(deadline, attempt)
 }
 
 fn key(lock: *const pthread_rwlock_t) -> Key {

@@ -11,12 +11,13 @@ use std::time::Duration;
 use greenlet_hub::Reason;
 use libc::{c_int, clockid_t, sem_t, timespec};
 
+use crate::acquire::Taken;
 use crate::clock::Deadline;
 use crate::gate::{self, Call};
 use crate::layout::SEMAPHORE_IS_SHARED;
 use crate::raw;
 use crate::signal;
-use crate::table::{self, ANY, Ended, Key, Kind, Options, Who};
+use crate::table::{self, ANY, Key, Kind};
 
 pub(crate) mod real {
     use libc::{c_int, clockid_t, sem_t, timespec};
@@ -34,6 +35,9 @@ pub(crate) mod real {
         fn sem_post(semaphore: *mut sem_t) -> c_int;
     }
 }
+
+/// How long a unit that a handler has added may lie there unseen.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Takes a unit; `plain` is the call that blocks the thread.
 ///
@@ -59,35 +63,15 @@ unsafe fn wait(
     let result = match attempt() {
         libc::EAGAIN => match deadline() {
             None => libc::EINVAL,
-            Some(deadline) => wait_long(semaphore, deadline, attempt),
+            Some(deadline) => {
+                let reason = Reason::new("a semaphore (sem_wait)");
+                Taken { key: key(semaphore), reason, error: libc::EAGAIN, look: Some(LOOK) }.wait(deadline, attempt)
+            }
         },
         result => result,
     };
     raw::set_errno(if result == 0 { errno } else { result });
     if result == 0 { 0 } else { -1 }
-}
-
-/// How long a unit that a handler has added may lie there unseen.
-const LOOK: Duration = Duration::from_secs(1);
-
-fn wait_long(semaphore: *mut sem_t, deadline: Deadline, attempt: impl Fn() -> c_int) -> c_int {
-    let mut was_woken = false;
-    loop {
-        let mut result = libc::EAGAIN;
-        let reason = Reason::new("a semaphore (sem_wait)");
-        let options = Options::new(key(semaphore), deadline.instant(), reason);
-        let options = Options { first: was_woken, look: Some(LOOK), ..options };
-        let check = |_: &table::List| {
-            result = attempt();
-            result == libc::EAGAIN
-        };
-        match table::wait(Who::Greenlet, options, check, || true) {
-            Ended::Refused => return result,
-            Ended::Woken => was_woken = true,
-            Ended::TimedOut if deadline.is_over() => return libc::ETIMEDOUT,
-            Ended::TimedOut => {}
-        }
-    }
 }
 
 fn key(semaphore: *const sem_t) -> Key {
