@@ -40,6 +40,19 @@ impl Lock {
     }
 }
 
+/// There are no error numbers here.
+pub(crate) struct KeptErrno;
+
+impl KeptErrno {
+    pub(crate) fn keep() -> KeptErrno {
+        KeptErrno
+    }
+}
+
+impl Drop for KeptErrno {
+    fn drop(&mut self) {}
+}
+
 /// What a thread sleeps on, until it is set: once.
 pub(crate) struct Word {
     // Counted, so that a late wake-up has a place to go to, as the kernel's has.

@@ -12,6 +12,7 @@ use greenlet_hub::{offload, shield, wait_readable};
 use libc::{c_int, c_void, pthread_t};
 
 use crate::gate::{self, Call};
+use crate::native::KeptErrno;
 use crate::{layout, raw};
 
 pub(crate) mod real {
@@ -40,6 +41,7 @@ unsafe extern "C" fn pthread_join(thread: pthread_t, value: *mut *mut c_void) ->
         // SAFETY: the caller's promise.
         return unsafe { real::pthread_join(thread, value) };
     }
+    let _errno = KeptErrno::keep();
     // SAFETY: the caller's promise.
     match unsafe { real::pthread_tryjoin_np(thread, value) } {
         libc::EBUSY => {}

@@ -74,6 +74,21 @@ pub(crate) fn thread_pointer() -> usize {
     pointer
 }
 
+/// The thread's error number, as it was, once this is dropped: others of its greenlets may run meanwhile, and locks leave it alone.
+pub(crate) struct KeptErrno(libc::c_int);
+
+impl KeptErrno {
+    pub(crate) fn keep() -> KeptErrno {
+        KeptErrno(raw::errno())
+    }
+}
+
+impl Drop for KeptErrno {
+    fn drop(&mut self) {
+        raw::set_errno(self.0);
+    }
+}
+
 /// What a thread sleeps on, until it is set: once.
 pub(crate) struct Word(AtomicU32);
 

@@ -56,7 +56,7 @@ use std::time::{Duration, Instant};
 use greenlet_hub::patching::Inside;
 use greenlet_hub::{Claim, Outcome, Reason, Wait, Waiter, shield};
 
-use crate::native::{AtomicUsize, BUCKETS, Lock, Ordering, Place, Word, fence};
+use crate::native::{AtomicUsize, BUCKETS, KeptErrno, Lock, Ordering, Place, Word, fence};
 
 /// So many wake-ups are carried out between two holds of a bucket's lock.
 const BATCH: usize = 16;
@@ -159,6 +159,7 @@ impl Options {
 /// `check` looks, under the bucket's lock (whose list it is shown), whether there is anything to wait for: it is short and neither waits nor wakes. `then` runs when the wait has begun, and with no lock held; if it
 /// says no, there is no wait either.
 pub(crate) fn wait(who: Who, options: Options, check: impl FnMut(&List) -> bool, then: impl FnOnce() -> bool) -> Ended {
+    let _errno = KeptErrno::keep();
     match who {
         Who::Greenlet => shield(|| wait_as_greenlet(options, check, then)),
         Who::Thread => wait_as_thread(options, check, then),

@@ -99,6 +99,27 @@ fn a_c_mutex_is_held_over_a_wait_by_greenlets_of_two_hubs_and_threads() {
 }
 
 #[test]
+fn locks_leave_the_error_number_alone() {
+    let Some(locks) = locks() else { return };
+    let mutex = c!(locks.c_mutex_new(0));
+    let set = |number| {
+        // SAFETY: the thread's own number.
+        unsafe { *libc::__errno_location() = number };
+    };
+    assert_eq!(c!(locks.c_mutex_lock(mutex)), 0);
+    let waiter = spawn(move || {
+        set(libc::EXDEV);
+        assert_eq!(c!(locks.c_mutex_lock(mutex)), 0);
+        assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EXDEV));
+        assert_eq!(c!(locks.c_mutex_unlock(mutex)), 0);
+    });
+    yield_now();
+    set(libc::ENOENT);
+    assert_eq!(c!(locks.c_mutex_unlock(mutex)), 0);
+    waiter.join().unwrap();
+}
+
+#[test]
 fn a_recursive_mutex_is_owned_by_a_greenlet_and_not_by_its_thread() {
     let Some(locks) = locks() else { return };
     let mutex = c!(locks.c_mutex_new(libc::PTHREAD_MUTEX_RECURSIVE));
