@@ -103,8 +103,10 @@ fn locks_leave_the_error_number_alone() {
     let Some(locks) = locks() else { return };
     let mutex = c!(locks.c_mutex_new(0));
     let set = |number| {
+        // SAFETY: it has no preconditions.
+        let place = unsafe { libc::__errno_location() };
         // SAFETY: the thread's own number.
-        unsafe { *libc::__errno_location() = number };
+        unsafe { *place = number };
     };
     assert_eq!(c!(locks.c_mutex_lock(mutex)), 0);
     let waiter = spawn(move || {
