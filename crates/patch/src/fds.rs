@@ -115,6 +115,11 @@ impl Facts {
         self.0 & STREAM != 0
     }
 
+    #[inline]
+    pub(crate) fn is_listener(self) -> bool {
+        self.0 & LISTENER != 0
+    }
+
     /// Whether nothing can have replaced it unseen, as far as anybody knows.
     #[inline]
     pub(crate) fn was_born_here(self) -> bool {
