@@ -83,7 +83,7 @@ fn answers(kinds: &Kinds) -> Answers {
     let ready =
         |fd: c_int| fd == kinds.stream.as_raw_fd() || fd == kinds.udp.as_raw_fd() || fd == kinds.reader.as_raw_fd();
     for (kind, fd) in kinds.all() {
-        let refuses = fd < 0 || fd >= 9000 || fd == kinds.unconnected || fd == kinds.file.as_raw_fd();
+        let refuses = !(0..9000).contains(&fd) || fd == kinds.unconnected || fd == kinds.file.as_raw_fd();
         // Calls on what would wait are asked only of what is ready, or refuses.
         if ready(fd) || refuses || fd == kinds.writer.as_raw_fd() {
             for (place, at) in [("nowhere", nowhere), ("beyond", beyond)] {

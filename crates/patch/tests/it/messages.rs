@@ -30,13 +30,17 @@ fn sendmsg(fd: RawFd, parts: &[&[u8]], along: Option<RawFd>, flags: i32) -> Said
         message.msg_control = control.0.as_mut_ptr().cast();
         // SAFETY: a plain computation.
         message.msg_controllen = unsafe { libc::CMSG_SPACE(4) } as usize;
+        // SAFETY: the message has control data.
+        let header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
         // SAFETY: there is room for one header.
-        let header = unsafe { &mut *libc::CMSG_FIRSTHDR(&raw const message) };
+        let header = unsafe { &mut *header };
         (header.cmsg_level, header.cmsg_type) = (libc::SOL_SOCKET, libc::SCM_RIGHTS);
         // SAFETY: a plain computation.
         header.cmsg_len = unsafe { libc::CMSG_LEN(4) } as usize;
+        // SAFETY: the header is a whole one.
+        let place = unsafe { libc::CMSG_DATA(header) };
         // SAFETY: there is room for one descriptor behind the header.
-        unsafe { libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(along) };
+        unsafe { place.cast::<RawFd>().write_unaligned(along) };
     }
     // SAFETY: a message whose parts outlive the call.
     said(unsafe { libc::sendmsg(fd, &raw const message, flags | libc::MSG_NOSIGNAL) })
@@ -56,10 +60,14 @@ fn recvmsg(fd: RawFd, lens: &[usize], flags: i32) -> Result<(Vec<u8>, Option<Own
     let len = said(unsafe { libc::recvmsg(fd, &raw mut message, flags) })?;
     assert_eq!((message.msg_iov, message.msg_iovlen), (parts.as_mut_ptr(), parts.len()));
     // SAFETY: the call has filled it in.
-    let header = unsafe { libc::CMSG_FIRSTHDR(&raw const message).as_ref() };
+    let header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    // SAFETY: it is null or a header.
+    let header = unsafe { header.as_ref() };
     let along = header.filter(|header| header.cmsg_type == libc::SCM_RIGHTS).map(|header| {
+        // SAFETY: the header is a whole one.
+        let place = unsafe { libc::CMSG_DATA(header) };
         // SAFETY: one descriptor is behind the header.
-        let fd = unsafe { libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned() };
+        let fd = unsafe { place.cast::<RawFd>().read_unaligned() };
         // SAFETY: it is new.
         unsafe { OwnedFd::from_raw_fd(fd) }
     });
