@@ -266,6 +266,8 @@ impl<T: AsFd> Io<T> {
             // The clock is read only by a call that has to wait.
             let deadline = *deadline.get_or_insert_with(|| timeout.map(deadline_after));
             match self.wait(hub, direction, deadline, woken.is_some(), epoch)? {
+                // No event: there is nothing to be passed on.
+                Some(SlotKey::NONE) => {}
                 // One for all wake-ups of this call, so that it wakes one other: two would change places.
                 Some(key) if woken.is_none() => woken = Some(PassOn { hub, key, direction }),
                 Some(_) => {}

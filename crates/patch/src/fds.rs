@@ -115,6 +115,11 @@ impl Facts {
         self.0 & STREAM != 0
     }
 
+    #[inline]
+    pub(crate) fn is_listener(self) -> bool {
+        self.0 & LISTENER != 0
+    }
+
     /// Whether nothing can have replaced it unseen, as far as anybody knows.
     #[inline]
     pub(crate) fn was_born_here(self) -> bool {
@@ -231,9 +236,6 @@ pub(crate) use sys::status;
 /// Held while a descriptor is made non-blocking for the length of a call, and while the user changes that. The flag is the file's, which may have several numbers, so the lock is
 /// the file's as well: by its inode.
 static FLAGS: [Spin; 64] = [const { Spin::new() }; 64];
-
-/// How often a descriptor was made non-blocking for the length of a call: begun, and over.
-static TOGGLES: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 
 fn lock_of_flags(inode: u64) -> &'static Spin {
     &FLAGS[inode as usize % FLAGS.len()]
@@ -469,23 +471,17 @@ impl Descriptor {
     pub(crate) fn nonblocking<R>(&self, call: impl FnOnce() -> R) -> io::Result<R> {
         let _locked = lock_of_flags(self.file[1].load(Ordering::Relaxed)).lock();
         let flags = sys::flags(self.number)?;
-        TOGGLES[0].fetch_add(1, Ordering::SeqCst);
-        let result = sys::set_flags(self.number, flags | libc::O_NONBLOCK).map(|()| {
-            let result = call();
-            // It cannot fail for a descriptor whose flags could be set.
-            let _ = sys::set_flags(self.number, flags);
-            result
-        });
-        TOGGLES[1].fetch_add(1, Ordering::SeqCst);
-        result
+        sys::set_flags(self.number, flags | libc::O_NONBLOCK)?;
+        let result = call();
+        // It cannot fail for a descriptor whose flags could be set.
+        let _ = sys::set_flags(self.number, flags);
+        Ok(result)
     }
 
     /// Whether a plain call that said "would block" has done so by our doing: the descriptor, or a duplicate, was non-blocking for the length of another call. Returns
     /// when that is over.
     #[cold]
     pub(crate) fn was_toggled(&self) -> bool {
-        /// What makes others non-blocking all the time must not keep anybody here.
-        const LOOKS: usize = 100;
         let facts = self.word.load(Ordering::Acquire) as u32;
         let may_be = match facts & (KNOWN | SHARED) {
             0 => false,
@@ -496,18 +492,10 @@ impl Descriptor {
         if !may_be || self.ask_timeouts() != [0; 2] {
             return false;
         }
-        for _ in 0..LOOKS {
-            let over = TOGGLES[1].load(Ordering::SeqCst);
-            if sys::flags(self.number).is_ok_and(|flags| flags & libc::O_NONBLOCK == 0) {
-                return true;
-            }
-            if over == TOGGLES[0].load(Ordering::SeqCst) {
-                // It is so by the user's wish.
-                return false;
-            }
-            std::thread::yield_now();
-        }
-        false
+        status(self.number).is_ok_and(|status| {
+            let flags = with_own_flags(status.st_ino, || sys::flags(self.number));
+            flags.is_ok_and(|flags| flags & libc::O_NONBLOCK == 0)
+        })
     }
 }
 

@@ -47,9 +47,18 @@ fn may_be_socket(fd: RawFd) -> bool {
     fds::entry(fd).is_some_and(|entry| entry.class().is_none_or(Facts::is_socket))
 }
 
-/// Whether a call that was made as one on a socket has told that it is none.
-fn was_no_socket(result: ssize_t) -> bool {
-    result < 0 && raw::errno() == libc::ENOTSOCK
+/// Whether a call that was made as one on a socket has told that it is none. A bad buffer is told before that.
+fn was_no_socket(fd: RawFd, result: ssize_t) -> bool {
+    result < 0
+        && match raw::errno() {
+            libc::ENOTSOCK => true,
+            libc::EFAULT => {
+                let is_none = !matches!(what_is(fd), Is::Socket);
+                raw::set_errno(libc::EFAULT);
+                is_none
+            }
+            _ => false,
+        }
 }
 
 /// The parts of a buffer that is in one.
@@ -168,7 +177,7 @@ unsafe extern "C" fn read_waiting(fd: c_int, buf: *mut c_void, len: size_t) -> s
     if may_be_socket(fd) {
         // SAFETY: the caller's promise.
         let result = unsafe { sockets::read_socket(fd, buf, len) };
-        if !was_no_socket(result) {
+        if !was_no_socket(fd, result) {
             return result;
         }
     }
@@ -223,7 +232,7 @@ unsafe extern "C" fn write_waiting(fd: c_int, buf: *const c_void, len: size_t) -
     if may_be_socket(fd) {
         // SAFETY: the caller's promise.
         let result = unsafe { sockets::write_socket(fd, buf, len) };
-        if !was_no_socket(result) {
+        if !was_no_socket(fd, result) {
             return result;
         }
     }

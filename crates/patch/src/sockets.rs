@@ -387,9 +387,10 @@ unsafe fn accept_one(fd: RawFd, addr: *mut sockaddr, addr_len: *mut socklen_t, f
     let Some(entry) = fds::entry(fd) else { return raw::give(call()) as c_int };
     let accepting = Transfer::new(entry, Direction::Read);
     let ended = wait::interruptible(|| {
-        accepting.run(entry, |_| {
+        accepting.run(entry, |facts| {
             match readiness_of(fd, libc::POLLIN | libc::POLLRDHUP) {
-                0 => return Tried::WouldBlock,
+                // One that does not listen, as far as is known, is asked all the same: it refuses.
+                0 if facts.is_listener() => return Tried::WouldBlock,
                 // Shut down: it refuses, and never waits; but a Unix listener says "would block" for ever to whom that would help.
                 events if events & libc::POLLRDHUP != 0 => return Tried::Done(call()),
                 _ => {}

@@ -11,7 +11,7 @@ use std::thread;
 use greenlet_hub::{JoinHandle, joinall, sleep, spawn, yield_now};
 
 use crate::calls::{self, Said, settle};
-use crate::support::{MS, patched, timed};
+use crate::support::{MS, patched_alone, timed};
 
 /// A descriptor that nothing comes out of; its number is the test's to close. The other end.
 fn silent() -> (RawFd, UnixStream) {
@@ -54,7 +54,7 @@ fn waiting_in_each_call() -> Vec<(&'static str, RawFd, JoinHandle<Said>, Option<
 
 #[test]
 fn a_close_ends_each_call_that_waits() {
-    patched(|| {
+    patched_alone("close::a_close_ends_each_call_that_waits", || {
         let all = waiting_in_each_call();
         settle();
         for (name, fd, greenlet, _other) in all {
@@ -67,7 +67,7 @@ fn a_close_ends_each_call_that_waits() {
 
 #[test]
 fn a_plain_threads_close_ends_each_call_that_waits() {
-    patched(|| {
+    patched_alone("close::a_plain_threads_close_ends_each_call_that_waits", || {
         let all = waiting_in_each_call();
         settle();
         let fds = Vec::from_iter(all.iter().map(|(_, fd, ..)| *fd));
@@ -81,7 +81,7 @@ fn a_plain_threads_close_ends_each_call_that_waits() {
 
 #[test]
 fn another_hubs_close_ends_each_call_that_waits() {
-    patched(|| {
+    patched_alone("close::another_hubs_close_ends_each_call_that_waits", || {
         let all = waiting_in_each_call();
         settle();
         let fds = Vec::from_iter(all.iter().map(|(_, fd, ..)| *fd));
@@ -98,7 +98,7 @@ fn another_hubs_close_ends_each_call_that_waits() {
 
 #[test]
 fn a_close_ends_a_connect() {
-    patched(|| {
+    patched_alone("close::a_close_ends_a_connect", || {
         // A backlog that is full: the kernel does not answer any more.
         let (listener, _clients) = deaf_listener();
         let addr = listener.local_addr().unwrap();
@@ -134,7 +134,7 @@ fn deaf_listener() -> (TcpListener, Vec<TcpStream>) {
 
 #[test]
 fn a_poll_learns_that_its_descriptor_is_closed() {
-    patched(|| {
+    patched_alone("close::a_poll_learns_that_its_descriptor_is_closed", || {
         let (fd, _other) = silent();
         let poller = spawn(move || calls::poll(fd, libc::POLLIN, 60_000));
         settle();
@@ -145,7 +145,7 @@ fn a_poll_learns_that_its_descriptor_is_closed() {
 
 #[test]
 fn a_number_that_is_used_again_at_once_is_another_descriptor() {
-    patched(|| {
+    patched_alone("close::a_number_that_is_used_again_at_once_is_another_descriptor", || {
         for _ in 0..20 {
             let (fd, _other) = silent();
             let old = Vec::from_iter((0..3).map(|_| spawn(move || calls::recv(fd, &mut [0; 8], 0))));
@@ -168,7 +168,7 @@ fn a_number_that_is_used_again_at_once_is_another_descriptor() {
 
 #[test]
 fn a_number_may_change_what_it_is_the_number_of() {
-    patched(|| {
+    patched_alone("close::a_number_may_change_what_it_is_the_number_of", || {
         // A listener, a stream, a pipe, a datagram socket, whose waits differ in kind, all with one number.
         let number = listener();
         for round in 0..3 {
@@ -212,7 +212,7 @@ fn a_number_may_change_what_it_is_the_number_of() {
 
 #[test]
 fn the_time_outs_of_a_socket_are_not_those_of_the_pipe_that_gets_its_number() {
-    patched(|| {
+    patched_alone("close::the_time_outs_of_a_socket_are_not_those_of_the_pipe_that_gets_its_number", || {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(10 * MS)).unwrap();
         { &ours }.read(&mut [0; 8]).unwrap_err();
@@ -231,7 +231,7 @@ fn the_time_outs_of_a_socket_are_not_those_of_the_pipe_that_gets_its_number() {
 
 #[test]
 fn what_is_known_of_a_terminal_or_an_eventfd_is_forgotten_when_it_is_closed() {
-    patched(|| {
+    patched_alone("close::what_is_known_of_a_terminal_or_an_eventfd_is_forgotten_when_it_is_closed", || {
         // SAFETY: plain numbers.
         let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
         let reader = spawn(move || calls::read(fd, &mut [0; 8]));
@@ -248,7 +248,7 @@ fn what_is_known_of_a_terminal_or_an_eventfd_is_forgotten_when_it_is_closed() {
 
 #[test]
 fn a_dup2_that_fails_ends_no_wait() {
-    patched(|| {
+    patched_alone("close::a_dup2_that_fails_ends_no_wait", || {
         let (fd, mut other) = silent();
         let reader = spawn(move || calls::recv(fd, &mut [0; 8], 0));
         settle();
@@ -269,7 +269,7 @@ fn a_dup2_that_fails_ends_no_wait() {
 
 #[test]
 fn a_duplicate_lives_on() {
-    patched(|| {
+    patched_alone("close::a_duplicate_lives_on", || {
         let (fd, mut other) = silent();
         // SAFETY: a plain number.
         let twin = unsafe { libc::dup(fd) };
@@ -298,8 +298,12 @@ fn a_duplicate_lives_on() {
 #[test]
 fn close_and_reuse_on_other_threads_mixes_nothing_up() {
     const ROUNDS: u32 = 3000;
-    patched(|| {
-        let (fd, other) = silent();
+    patched_alone("close::close_and_reuse_on_other_threads_mixes_nothing_up", || {
+        let (low, other) = silent();
+        // A number that nobody else gets.
+        let fd = 700;
+        calls::dup2(low, fd).unwrap();
+        calls::close(low).unwrap();
         let made = Arc::new(AtomicU32::new(0));
         let over = Arc::new(AtomicBool::new(false));
         let readers = Vec::from_iter((0..2).map(|_| {

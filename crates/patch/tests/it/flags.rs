@@ -364,7 +364,7 @@ fn a_listener_with_two_numbers_stays_blocking_whoever_accepts_by_which() {
             move || {
                 greenlet_hub::yield_now();
                 for _ in 0..EACH {
-                    listener.accept().unwrap();
+                    listener.accept().unwrap().0.write_all(b"x").unwrap();
                 }
             }
         };
@@ -374,13 +374,14 @@ fn a_listener_with_two_numbers_stays_blocking_whoever_accepts_by_which() {
         let hubs = [twin, third].map(|listener| std::thread::spawn(accept(listener)));
         let plain = std::thread::spawn(move || {
             for _ in 0..EACH {
-                plain.accept().unwrap();
+                plain.accept().unwrap().0.write_all(b"x").unwrap();
             }
         });
         let clients = [0, 1, 2].map(|_| {
             std::thread::spawn(move || {
                 for _ in 0..EACH {
-                    std::net::TcpStream::connect(addr).unwrap();
+                    let mut stream = std::net::TcpStream::connect(addr).unwrap();
+                    stream.read_exact(&mut [0]).unwrap();
                 }
             })
         });

@@ -1,5 +1,6 @@
 //! Tests of the shells, from where users stand: std's own types, under the patch.
 
+mod bad_input;
 mod c_library;
 mod c_locks;
 mod calls;
@@ -11,6 +12,7 @@ mod flags;
 mod fork;
 mod futex;
 mod locks;
+mod messages;
 mod moving;
 mod names;
 mod parking;

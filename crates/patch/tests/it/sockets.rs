@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use greenlet_hub::{joinall, sleep, spawn, timeout, yield_now};
 
-use crate::support::{MS, patched, timed};
+use crate::support::{MS, patched, patched_alone, timed};
 
 #[test]
 fn fifty_clients_and_their_server_share_a_thread() {
@@ -82,7 +82,7 @@ fn what_the_user_made_nonblocking_never_waits() {
 
 #[test]
 fn a_closed_descriptor_ends_the_waits_of_others_and_its_number_is_another_one() {
-    patched(|| {
+    patched_alone("sockets::a_closed_descriptor_ends_the_waits_of_others_and_its_number_is_another_one", || {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let fd = std::os::fd::AsRawFd::as_raw_fd(&ours);
         let ours = Rc::new(std::cell::RefCell::new(Some(ours)));

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -57,4 +58,30 @@ pub(crate) fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     (ours, listener.accept().unwrap().0)
+}
+
+/// Whether this is the process that [`child`] starts for that test.
+pub(crate) fn is_child(name: &str) -> bool {
+    std::env::var_os(CHILD).is_some_and(|child| child == name)
+}
+
+const CHILD: &str = "GREENLET_PATCH_TEST_CHILD";
+
+/// This program again, to run that one test (with its module) in a process of its own.
+pub(crate) fn child(name: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, name).env("RUST_BACKTRACE", "0");
+    command
+}
+
+/// As [`patched`], in a process of its own: for what is the whole process's, as the numbers of descriptors are.
+#[track_caller]
+pub(crate) fn patched_alone(name: &str, body: impl FnOnce() + Send + 'static) {
+    if is_child(name) {
+        return patched(body);
+    }
+    let output = child(name).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{said}", output.status);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "there is no test {name}");
 }
