@@ -13,6 +13,7 @@ mod futex;
 mod locks;
 mod moving;
 mod names;
+mod nested;
 mod parking;
 mod poll;
 mod process;
