@@ -136,6 +136,8 @@ pub(crate) struct Local {
     /// What few greenlets have.
     pub(crate) extras: OnceCell<Box<Extras>>,
     pub(crate) reason: ReasonCell,
+    /// Whether it has begun a wait that it neither sleeps in nor has taken back yet; another would end that one.
+    pub(crate) waits_soon: Cell<bool>,
 }
 
 const _: () =
@@ -156,6 +158,7 @@ impl Local {
             extras: OnceCell::new(),
             place: Cell::new(Local::NOWHERE),
             reason: ReasonCell::default(),
+            waits_soon: Cell::new(false),
         }
     }
 

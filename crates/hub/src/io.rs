@@ -625,6 +625,7 @@ impl Drop for Entry<'_> {
             poller.borrow_mut().remove(self.key, self.direction, self.waiter);
         }
         // In case the wait was never slept: then it must not be found open.
+        self.waiter.block.local().waits_soon.set(false);
         self.waiter.block.word.cancel(self.waiter.number);
     }
 }

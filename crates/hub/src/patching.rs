@@ -15,7 +15,7 @@ use crate::resolve;
 /// Whether a call that blocks may wait as a greenlet does instead: this thread has a hub, what runs is a greenlet's own code (the main greenlet is one), and it may
 /// switch. Never switches.
 ///
-/// False as well inside [`no_switch`](crate::no_switch()), in the panic hook, below an [`Inside`], while the thread's thread-locals are destroyed, and in a forked
+/// False as well between the beginning of a [`Wait`](crate::Wait) and its sleep (another wait would end that one), inside [`no_switch`](crate::no_switch()), in the panic hook, below an [`Inside`], while the thread's thread-locals are destroyed, and in a forked
 /// child until its first native wait.
 ///
 /// # Examples
@@ -33,7 +33,8 @@ use crate::resolve;
 /// ```
 #[inline]
 pub fn may_wait() -> bool {
-    Hub::try_here().is_some_and(|hub| hub.inside.get() == 0 && hub.switching_allowed())
+    Hub::try_here()
+        .is_some_and(|hub| hub.inside.get() == 0 && hub.switching_allowed() && !hub.current().local().waits_soon.get())
 }
 
 /// Whether this thread has a hub: it has had a greenlet, or has waited natively.

@@ -30,6 +30,7 @@ impl Hub {
         // Where it must not sleep this is no place to panic: waits are begun under locks, and the panic hook is a user's code.
         let block = self.current();
         block.local().reason.set(reason);
+        block.local().waits_soon.set(true);
         Timed { block, number: block.word.begin() }
     }
 
@@ -37,6 +38,7 @@ impl Hub {
     #[inline(always)]
     pub(crate) fn wait(&self, number: u64, deadline: Option<Instant>) -> Outcome {
         let block = self.current();
+        block.local().waits_soon.set(false);
         let switching = self.switching.get();
         if switching == Switching::Panics {
             return self.over_before(block, number);

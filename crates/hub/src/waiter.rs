@@ -237,6 +237,7 @@ impl Drop for Wait {
         // Whoever has ended it meanwhile had to do nothing more, since its owner was running.
         let hub = Hub::here();
         if self.is_the_last_of(hub) {
+            hub.current().local().waits_soon.set(false);
             hub.current().word.cancel(self.number);
         }
     }

@@ -15,6 +15,7 @@ mod locks;
 mod messages;
 mod moving;
 mod names;
+mod nested;
 mod parking;
 mod poll;
 mod process;
