@@ -12,6 +12,7 @@ use std::time::Duration;
 use greenlet_hub::{joinall, spawn, timeout, yield_now};
 use libc::{POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLPRI, POLLRDHUP, pollfd};
 
+use crate::child::in_child;
 use crate::support::{MS, patched, timed};
 
 const LONG: i32 = 60_000;
@@ -255,7 +256,8 @@ fn a_select_for_exceptions_does_not_spin_on_a_hang_up() {
 
 #[test]
 fn what_select_refuses_is_refused_and_the_sets_stay_as_they_were() {
-    patched(|| {
+    // In a process of its own: which numbers are open decides.
+    let test = || {
         let (reader, _writer) = pipe().unwrap();
         let mut read = set(&[&reader]);
         let mut bad = libc::timeval { tv_sec: -1, tv_usec: 0 };
@@ -279,7 +281,9 @@ fn what_select_refuses_is_refused_and_the_sets_stay_as_they_were() {
         let none = ptr::null_mut();
         // SAFETY: null pointers are allowed.
         assert_eq!(errno(unsafe { libc::select(-1, none, none, none, &raw mut long) }), libc::EINVAL);
-    });
+    };
+    let ended = in_child("poll::what_select_refuses_is_refused_and_the_sets_stay_as_they_were", || patched(test));
+    assert!(ended.status.success(), "{}", ended.stderr);
 }
 
 #[test]

@@ -13,10 +13,18 @@ use std::thread;
 
 use greenlet_hub::{spawn, timeout, yield_now};
 
+use crate::child;
 use crate::support::{MS, patched, timed};
 
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 static PIPE: AtomicI32 = AtomicI32::new(-1);
+
+/// Runs a test in a process of its own: handlers belong to the process.
+#[track_caller]
+fn alone(name: &str, test: impl FnOnce() + Send + 'static) {
+    let ended = child::in_child(name, || patched(test));
+    assert!(ended.status.success(), "{}\n{}", ended.status, ended.stderr);
+}
 
 extern "C" fn counts(_: c_int) {
     CALLS.fetch_add(1, Ordering::SeqCst);
@@ -44,7 +52,7 @@ extern "C" fn blocks(_: c_int) {
 
 #[test]
 fn a_handler_that_blocks_runs_nobody_else() {
-    patched(|| {
+    alone("signal::a_handler_that_blocks_runs_nobody_else", || {
         let (reader, mut writer) = pipe().unwrap();
         PIPE.store(reader.as_raw_fd(), Ordering::SeqCst);
         install(libc::SIGUSR1, blocks as *const () as usize, 0, 0);
@@ -77,7 +85,7 @@ fn a_handler_that_blocks_runs_nobody_else() {
 
 #[test]
 fn a_signal_that_comes_while_all_wait_disturbs_nobody() {
-    patched(|| {
+    alone("signal::a_signal_that_comes_while_all_wait_disturbs_nobody", || {
         install(libc::SIGUSR1, counts as *const () as usize, 0, 0);
         // SAFETY: it has no preconditions.
         let target = unsafe { libc::pthread_self() };
@@ -108,7 +116,7 @@ fn a_signal_that_comes_while_all_wait_disturbs_nobody() {
 
 #[test]
 fn what_was_installed_is_what_a_query_says() {
-    patched(|| {
+    alone("signal::what_was_installed_is_what_a_query_says", || {
         let simple = counts as *const () as usize;
         let informed = counts_with_info as *const () as usize;
         let flags = libc::SA_RESTART | libc::SA_NODEFER;
@@ -145,7 +153,7 @@ fn what_was_installed_is_what_a_query_says() {
 
 #[test]
 fn a_handler_for_one_time_is_one() {
-    patched(|| {
+    alone("signal::a_handler_for_one_time_is_one", || {
         install(libc::SIGURG, counts as *const () as usize, libc::SA_RESETHAND, 0);
         raise(libc::SIGURG);
         assert_eq!(query(libc::SIGURG).sa_sigaction, libc::SIG_DFL);
@@ -157,7 +165,7 @@ fn a_handler_for_one_time_is_one() {
 
 #[test]
 fn what_sigaction_refuses_is_refused() {
-    patched(|| {
+    alone("signal::what_sigaction_refuses_is_refused", || {
         for signal in [0, -1, 65, 1 << 20, libc::SIGKILL, 32, 33] {
             // SAFETY: any bytes will do.
             let mut action: libc::sigaction = unsafe { zeroed() };
@@ -174,7 +182,7 @@ fn what_sigaction_refuses_is_refused() {
 #[test]
 fn handlers_that_were_installed_before_are_wrapped() {
     install(libc::SIGUSR1, blocks as *const () as usize, libc::SA_RESTART, 0);
-    patched(|| {
+    alone("signal::handlers_that_were_installed_before_are_wrapped", || {
         let now = query(libc::SIGUSR1);
         assert_eq!(now.sa_sigaction, blocks as *const () as usize);
         assert_eq!(now.sa_flags & (libc::SA_SIGINFO | libc::SA_RESTART), libc::SA_RESTART);
@@ -194,7 +202,7 @@ fn handlers_that_were_installed_before_are_wrapped() {
 
 #[test]
 fn handlers_may_be_changed_while_signals_come() {
-    patched(|| {
+    alone("signal::handlers_may_be_changed_while_signals_come", || {
         // SAFETY: it has no preconditions.
         let target = unsafe { libc::pthread_self() };
         let simple = counts as *const () as usize;
@@ -220,7 +228,7 @@ fn handlers_may_be_changed_while_signals_come() {
 
 #[test]
 fn a_pause_ends_when_a_handler_has_run() {
-    patched(|| {
+    alone("signal::a_pause_ends_when_a_handler_has_run", || {
         install(libc::SIGUSR1, counts as *const () as usize, 0, 0);
         let ended = Rc::new(RefCell::new(Vec::new()));
         let pausing = Vec::from_iter((0..3).map(|number| {
@@ -268,7 +276,7 @@ fn a_pause_ends_when_a_handler_has_run() {
 
 #[test]
 fn a_forked_child_pauses_by_itself_and_so_does_its_parent() {
-    patched(|| {
+    alone("signal::a_forked_child_pauses_by_itself_and_so_does_its_parent", || {
         install(libc::SIGUSR1, counts as *const () as usize, 0, 0);
         // SAFETY: it has no preconditions.
         let pausing = spawn(|| unsafe { libc::pause() });
@@ -298,7 +306,7 @@ fn a_forked_child_pauses_by_itself_and_so_does_its_parent() {
 
 #[test]
 fn a_wait_with_a_mask_lets_a_blocked_signal_through() {
-    patched(|| {
+    alone("signal::a_wait_with_a_mask_lets_a_blocked_signal_through", || {
         install(libc::SIGUSR1, counts as *const () as usize, 0, 0);
         let blocked = signals(&[libc::SIGUSR1]);
         let none = signals(&[]);
