@@ -236,7 +236,9 @@ impl Hub {
             if self.ready.remove(block) || self.urgent.remove(block) {
                 return;
             }
+            let inside = self.mark_inside();
             self.sleep();
+            drop(inside);
             self.fire_timers();
         }
     }

@@ -175,12 +175,6 @@ impl WaitWord {
         false
     }
 
-    /// Whether a wait is under way: begun, and not ended.
-    #[inline]
-    pub(crate) fn is_under_way(&self) -> bool {
-        is_open(self.0.load(Ordering::Relaxed))
-    }
-
     /// Whether an interrupt is pending.
     #[inline]
     pub(crate) fn is_interrupted(&self) -> bool {
