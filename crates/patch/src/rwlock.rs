@@ -63,20 +63,19 @@ unsafe fn lock(
         result => return result,
     }
     let Some(deadline) = deadline() else { return libc::EINVAL };
-    let mut was_woken = false;
     loop {
         let mut result = libc::EBUSY;
         let reason = Reason::new("a lock (pthread_rwlock)");
-        let options = Options { first: was_woken, ..Options::new(key(lock), deadline.instant(), reason) };
+        // Not ahead of the others if it was woken: all of them were, and each that went to the front would turn their order round.
+        let options = Options::new(key(lock), deadline.instant(), reason);
         let check = |_: &table::List| {
             result = attempt();
             result == libc::EBUSY
         };
         match table::wait(Who::Greenlet, options, check, || true) {
             Ended::Refused => return result,
-            Ended::Woken => was_woken = true,
             Ended::TimedOut if deadline.is_over() => return libc::ETIMEDOUT,
-            Ended::TimedOut => {}
+            Ended::Woken | Ended::TimedOut => {}
         }
     }
 }

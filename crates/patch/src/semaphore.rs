@@ -84,7 +84,13 @@ fn wait_long(semaphore: *mut sem_t, deadline: Deadline, attempt: impl Fn() -> c_
         match table::wait(Who::Greenlet, options, check, || true) {
             Ended::Refused => return result,
             Ended::Woken => was_woken = true,
-            Ended::TimedOut if deadline.is_over() => return libc::ETIMEDOUT,
+            // A handler may have added a unit that nobody was told of.
+            Ended::TimedOut if deadline.is_over() => {
+                return match attempt() {
+                    libc::EAGAIN => libc::ETIMEDOUT,
+                    result => result,
+                };
+            }
             Ended::TimedOut => {}
         }
     }
