@@ -16,6 +16,8 @@ pub(crate) struct Taken {
     pub(crate) error: c_int,
     /// See [`Options::look`].
     pub(crate) look: Option<Duration>,
+    /// Whether who was woken and finds it taken goes to the front. Not where all are woken: each that did would turn their order round.
+    pub(crate) keeps_place: bool,
 }
 
 impl Taken {
@@ -28,7 +30,7 @@ impl Taken {
             let mut result = self.error;
             let options = Options::new(self.key, deadline.instant(), self.reason);
             // Who was woken, and finds it taken, is the first in line.
-            let options = Options { first: was_woken, look: self.look, ..options };
+            let options = Options { first: was_woken && self.keeps_place, look: self.look, ..options };
             let check = |_: &List| {
                 result = attempt();
                 result == self.error
@@ -36,7 +38,11 @@ impl Taken {
             match table::wait(Who::Greenlet, options, check, || true) {
                 Ended::Refused => return result,
                 Ended::Woken => was_woken = true,
-                Ended::TimedOut if deadline.is_over() => return libc::ETIMEDOUT,
+                Ended::TimedOut if deadline.is_over() => {
+                    // What a handler has added may be there without anybody having been told.
+                    let result = attempt();
+                    return if result == self.error { libc::ETIMEDOUT } else { result };
+                }
                 // The clock was set back.
                 Ended::TimedOut => {}
             }

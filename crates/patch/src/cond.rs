@@ -148,9 +148,11 @@ unsafe extern "C" fn pthread_cond_signal(condition: *mut pthread_cond_t) -> c_in
 /// That of the C library's function.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_cond_broadcast(condition: *mut pthread_cond_t) -> c_int {
+    // The C library's first: once those in the table are awake they may free the condition, whose address serves as a name only.
+    // SAFETY: the caller's promise.
+    let result = unsafe { real::pthread_cond_broadcast(condition) };
     if gate::is_watched(Call::pthread_cond_broadcast) {
         table::wake(key(condition), usize::MAX, ANY);
     }
-    // SAFETY: the caller's promise.
-    unsafe { real::pthread_cond_broadcast(condition) }
+    result
 }

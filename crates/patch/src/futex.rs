@@ -190,6 +190,14 @@ unsafe fn wait_plainly(call: Arguments, bits: u32, deadline: Deadline) -> isize 
                      if a greenlet of this thread has it, that never ends"
                 ));
             }
+            if call.op() & libc::FUTEX_CMD_MASK == libc::FUTEX_WAIT && call.timeout != 0 {
+                // Its time counts from the call, and not from now.
+                let time = deadline.time();
+                // SAFETY: as above.
+                return unsafe {
+                    raw::syscall!(libc::SYS_futex, call.address, op, call.value(), &raw const time, 0, bits)
+                };
+            }
         }
     }
     // SAFETY: the caller's promise.
@@ -244,7 +252,8 @@ unsafe fn requeue(call: Arguments, compares: bool) -> isize {
     let Some(done) = table::requeue(call.key(), call.second_key(), wake, most, check) else {
         return -(libc::EAGAIN as isize);
     };
-    let ours = if compares { done.woken + done.moved } else { done.woken } as isize;
+    // Both, whether it compares or not: so the kernel counts, other than its manual says.
+    let ours = (done.woken + done.moved) as isize;
     let left = Arguments { value: wake - done.woken, timeout: most - done.moved, ..call };
     // SAFETY: the caller's promise; only the counts are others.
     match unsafe { real(left) } {

@@ -150,7 +150,8 @@ impl<'a> Mutex<'a> {
         }
         let Some(deadline) = deadline() else { return libc::EINVAL };
         let reason = Reason::new("a lock (pthread_mutex)");
-        Taken { key: self.key(), reason, error: libc::EBUSY, look: None }.wait(deadline, || self.attempt())
+        Taken { key: self.key(), reason, error: libc::EBUSY, look: None, keeps_place: true }
+            .wait(deadline, || self.attempt())
     }
 
     fn unlock(self) -> c_int {

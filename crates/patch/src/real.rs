@@ -24,8 +24,14 @@ impl Real {
 
     #[cold]
     fn find(&self) -> *mut c_void {
-        // SAFETY: the name ends with a NUL byte.
-        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
+        // Before version 2.37 the C library finds the *oldest* function of a name here, which for conditions is that of 2002, with a structure of its own; on x86-64 they
+        // are all that has changed since. What has no such version is asked for by its name alone.
+        // SAFETY: the name ends with a NUL byte, and so does the version.
+        let mut found = unsafe { libc::dlvsym(libc::RTLD_NEXT, self.name.as_ptr(), c"GLIBC_2.3.2".as_ptr()) };
+        if found.is_null() {
+            // SAFETY: the name ends with a NUL byte.
+            found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
+        }
         if found.is_null() {
             crate::report::fatal(format_args!("the C library has no {}", self.name.to_string_lossy()));
         }

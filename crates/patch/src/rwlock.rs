@@ -65,7 +65,7 @@ unsafe fn lock(
     }
     let Some(deadline) = deadline() else { return libc::EINVAL };
     let reason = Reason::new("a lock (pthread_rwlock)");
-    Taken { key: key(lock), reason, error: libc::EBUSY, look: None }.wait(deadline, attempt)
+    Taken { key: key(lock), reason, error: libc::EBUSY, look: None, keeps_place: false }.wait(deadline, attempt)
 }
 
 fn key(lock: *const pthread_rwlock_t) -> Key {

@@ -65,7 +65,8 @@ unsafe fn wait(
             None => libc::EINVAL,
             Some(deadline) => {
                 let reason = Reason::new("a semaphore (sem_wait)");
-                Taken { key: key(semaphore), reason, error: libc::EAGAIN, look: Some(LOOK) }.wait(deadline, attempt)
+                Taken { key: key(semaphore), reason, error: libc::EAGAIN, look: Some(LOOK), keeps_place: true }
+                    .wait(deadline, attempt)
             }
         },
         result => result,

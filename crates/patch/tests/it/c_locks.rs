@@ -411,3 +411,42 @@ fn a_thread_is_joined_while_others_run() {
     assert_eq!(joiner.join().unwrap(), 10);
     assert!(ticks.get() > 2);
 }
+
+#[test]
+fn a_unit_that_a_handler_adds_is_not_missed_at_the_deadline() {
+    let Some(locks) = locks() else { return };
+    let semaphore = c!(locks.c_sem_new(0));
+    assert_eq!(c!(locks.c_sem_post_by(semaphore, libc::SIGALRM)), 0);
+    let waiter = spawn(move || c!(locks.c_sem_timedwait(semaphore, 50)));
+    yield_now();
+    // SAFETY: the signal has a handler.
+    assert_eq!(unsafe { libc::raise(libc::SIGALRM) }, 0);
+    assert_eq!(waiter.join().unwrap(), 0);
+}
+
+#[test]
+fn writers_of_a_c_lock_take_turns() {
+    const WRITERS: usize = 6;
+    const ROUNDS: usize = 50;
+    let Some(locks) = locks() else { return };
+    let lock = c!(locks.c_rwlock_new());
+    let (total, most) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    let writers = Vec::from_iter((0..WRITERS).map(|_| {
+        let (total, most) = (Rc::clone(&total), Rc::clone(&most));
+        spawn(move || {
+            for round in 1.. {
+                assert_eq!(c!(locks.c_rwlock_wrlock(lock)), 0);
+                total.set(total.get() + 1);
+                most.set(most.get().max(round));
+                yield_now();
+                assert_eq!(c!(locks.c_rwlock_unlock(lock)), 0);
+                if total.get() >= WRITERS * ROUNDS {
+                    return;
+                }
+                yield_now();
+            }
+        })
+    }));
+    joinall(writers);
+    assert!(most.get() < 2 * ROUNDS, "one had {} turns of {}", most.get(), total.get());
+}

@@ -214,7 +214,7 @@ fn a_requeue_moves_those_whom_it_does_not_wake() {
     // Not if the word is another than the caller says.
     assert_eq!(futex(from, libc::FUTEX_CMP_REQUEUE, 1, 100, to, 7), Err(libc::EAGAIN));
     assert_eq!(futex(from, libc::FUTEX_CMP_REQUEUE, 2, 8, to, 0), Ok(10));
-    assert_eq!(futex(from, libc::FUTEX_REQUEUE, 1, 4, to, 0), Ok(1));
+    assert_eq!(futex(from, libc::FUTEX_REQUEUE, 1, 4, to, 0), Ok(5));
     yield_now();
     assert_eq!(*order.borrow(), [0, 1, 10]);
     assert_eq!(wake(to, 100), 12);
@@ -229,7 +229,7 @@ fn a_requeue_moves_those_whom_it_does_not_wake() {
         }))
     );
     // Onto itself nobody is lost.
-    assert_eq!(futex(from, libc::FUTEX_REQUEUE, 0, 5, from, 0), Ok(0));
+    assert_eq!(futex(from, libc::FUTEX_REQUEUE, 0, 5, from, 0), Ok(5));
     assert_eq!(wake(from, 100), 15);
     joinall(waiters);
 }
@@ -243,7 +243,7 @@ fn who_was_moved_times_out_where_he_is() {
         futex(from, libc::FUTEX_WAIT, 0, (&raw const time).addr(), from, 0)
     });
     yield_now();
-    assert_eq!(futex(from, libc::FUTEX_REQUEUE, 0, 1, to, 0), Ok(0));
+    assert_eq!(futex(from, libc::FUTEX_REQUEUE, 0, 1, to, 0), Ok(1));
     assert_eq!(waiter.join().unwrap(), Err(libc::ETIMEDOUT));
     assert_eq!(wake(to, 1), 0);
 }
