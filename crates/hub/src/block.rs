@@ -46,6 +46,7 @@ use crate::greenlet::JoinError;
 use crate::interrupt::Interrupt;
 use crate::links::LinkEntry;
 use crate::memory::{self, BlockMemory};
+use crate::patching::Inside;
 use crate::shared::Shared;
 use crate::short_lock::ShortLock;
 use crate::wait_list::WaitList;
@@ -484,7 +485,16 @@ impl Block {
         // The flag spares the lock to all those greenlets that end before anybody waits for them. Either this sees `DONE`
         // or the hub, which looks for the flag after it has set `DONE`, sees the flag; see `notify_joiners`.
         let flags = self.flags.fetch_or(JOINERS, Ordering::AcqRel);
-        (flags & DONE == 0).then(|| &self.joiners.get_or_init(Box::default).waiting)
+        (flags & DONE == 0).then(|| &self.made_joiners().waiting)
+    }
+
+    /// The list of joiners, which is made if it is not there yet. Never switches.
+    fn made_joiners(&self) -> &Joiners {
+        self.joiners.get().unwrap_or_else(|| {
+            // Whoever finds another thread in the middle of the same blocks: this is called where nothing may switch.
+            let _inside = Inside::enter();
+            self.joiners.get_or_init(Box::default)
+        })
     }
 
     /// Keeps a link until the end; false if the end has come and nobody has been told of this link.
@@ -493,7 +503,7 @@ impl Block {
         if flags & DONE != 0 {
             return false;
         }
-        let joiners = self.joiners.get_or_init(Box::default);
+        let joiners = self.made_joiners();
         let (hub, number) = (link.hub(), link.number());
         joiners.links.lock().push(link);
         // As a joiner does: who comes second sees the other. What `notify_joiners` did not take is still there.
@@ -526,7 +536,7 @@ impl Block {
     fn notify_some_joiners(&self) {
         // Made here if the joiner has not yet: whoever comes second then sees what the first one did before, so
         // the joiner looks again and finds that it is done.
-        let joiners = self.joiners.get_or_init(Box::default);
+        let joiners = self.made_joiners();
         // Links first: they have begun to run when a joiner returns.
         let links = mem::take(&mut *joiners.links.lock());
         // But not those of a link's own greenlet: a link that links itself would keep everybody else from running.

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use greenlet_core::{DEFAULT_STACK_SIZE, MIN_STACK_SIZE};
 
+use crate::patching::Inside;
+
 /// The settings of the process: how many hubs and threads, how large stacks, how often to look, how long to poll.
 ///
 /// | setting | variable | unless it is set | allowed |
@@ -289,6 +291,8 @@ impl Error for ConfigError {}
 ///
 /// If that has a bad value.
 pub(crate) fn get() -> Config {
+    // What reads the environment takes a lock of std's.
+    let inside = Inside::enter();
     let mut settings = settings();
     if let Some(config) = &*settings {
         return config.clone();
@@ -298,6 +302,7 @@ pub(crate) fn get() -> Config {
         Err(err) => {
             // Not under the lock: the panic hook is a user's code, and may come here.
             drop(settings);
+            drop(inside);
             // It has been told, or something else is being told: a destructor's first wait must not end the process.
             if std::thread::panicking() { Config::new() } else { panic!("{err}") }
         }

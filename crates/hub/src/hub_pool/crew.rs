@@ -25,6 +25,7 @@ use crate::greenlet::Greenlet;
 use crate::hub::Hub;
 use crate::hub_pool::Owner;
 use crate::hub_pool::idle::Idle;
+use crate::patching::Inside;
 use crate::shared::{Message, Shared};
 use crate::wait_list::WaitList;
 
@@ -120,7 +121,11 @@ impl Crew {
             Some(_) if self.closed.load(Ordering::Relaxed) => return,
             Some(member) => member.queue.push(job),
             None if self.is_closing() || self.is_parents() => return,
-            None => self.injector.push(job),
+            None => {
+                // It gives way to a thread that is in the middle of the same.
+                let _inside = Inside::enter();
+                self.injector.push(job);
+            }
         }
         // Reads after the push, as `close` looks for jobs after it has set this.
         self.announce();
