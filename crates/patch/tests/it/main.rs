@@ -1,5 +1,6 @@
 //! Tests of the shells, from where users stand: std's own types, under the patch.
 
+mod accept;
 mod bad_input;
 mod c_library;
 mod c_locks;
@@ -11,6 +12,7 @@ mod event_loop;
 mod flags;
 mod fork;
 mod futex;
+mod inert;
 mod locks;
 mod messages;
 mod moving;
