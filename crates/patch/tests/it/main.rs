@@ -13,6 +13,7 @@ mod flags;
 mod fork;
 mod futex;
 mod inert;
+mod linked;
 mod locks;
 mod messages;
 mod moving;
