@@ -1,5 +1,6 @@
 //! Tests of the shells, from where users stand: std's own types, under the patch.
 
+mod accept;
 mod bad_input;
 mod c_library;
 mod c_locks;
@@ -11,6 +12,8 @@ mod event_loop;
 mod flags;
 mod fork;
 mod futex;
+mod inert;
+mod linked;
 mod locks;
 mod messages;
 mod moving;
@@ -22,4 +25,9 @@ mod process;
 mod signal;
 mod sleep;
 mod sockets;
+mod std_net;
+mod std_process;
+mod std_sync;
+mod std_unix;
 mod support;
+mod worlds;
