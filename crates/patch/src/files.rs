@@ -165,11 +165,25 @@ unsafe fn write_other(fd: RawFd, entry: &'static Descriptor, parts: &[iovec]) ->
 #[unsafe(no_mangle)]
 unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t {
     if !may_wait(Call::read, fd) || len == 0 {
+        // As wide as registers are, for the one function as for the other.
+        let fd = fd as isize;
         // SAFETY: the caller's promise.
-        return transfer::plain(fd, || unsafe { raw::syscall!(libc::SYS_read, fd, buf, len) });
+        let result = unsafe { raw::syscall!(libc::SYS_read, fd, buf, len) };
+        if result < 0 {
+            // SAFETY: as above.
+            return unsafe { read_failed(fd, buf, len, result) };
+        }
+        return result;
     }
     // SAFETY: as above.
     unsafe { read_waiting(fd, buf, len) }
+}
+
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn read_failed(fd: isize, buf: *mut c_void, len: size_t, result: isize) -> ssize_t {
+    // SAFETY: the caller's promise.
+    transfer::plain_from(fd as c_int, result, || unsafe { raw::syscall!(libc::SYS_read, fd, buf, len) })
 }
 
 #[inline(never)]
@@ -220,11 +234,25 @@ unsafe extern "C" fn readv_waiting(fd: c_int, parts: *const iovec, count: c_int)
 #[unsafe(no_mangle)]
 unsafe extern "C" fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t {
     if !may_wait(Call::write, fd) || len == 0 {
+        // As wide as registers are, for the one function as for the other.
+        let fd = fd as isize;
         // SAFETY: the caller's promise.
-        return transfer::plain(fd, || unsafe { raw::syscall!(libc::SYS_write, fd, buf, len) });
+        let result = unsafe { raw::syscall!(libc::SYS_write, fd, buf, len) };
+        if result < 0 {
+            // SAFETY: as above.
+            return unsafe { write_failed(fd, buf, len, result) };
+        }
+        return result;
     }
     // SAFETY: as above.
     unsafe { write_waiting(fd, buf, len) }
+}
+
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn write_failed(fd: isize, buf: *const c_void, len: size_t, result: isize) -> ssize_t {
+    // SAFETY: the caller's promise.
+    transfer::plain_from(fd as c_int, result, || unsafe { raw::syscall!(libc::SYS_write, fd, buf, len) })
 }
 
 #[inline(never)]

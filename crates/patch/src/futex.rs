@@ -30,13 +30,30 @@ use crate::table::{self, Ended, Key, Kind, Options, Who};
 /// That of the call.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn syscall(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long {
-    if number == libc::SYS_futex && gate::is_watched(Call::syscall) {
+    if number == libc::SYS_futex && gate::is_watched(Call::syscall) && !is_wake_of_threads(a, b) {
         // SAFETY: the caller's promise.
-        return raw::give(unsafe { futex(Arguments { address: a, op: b, value: c, timeout: d, second: e, third: f }) })
-            as c_long;
+        return unsafe { watched(number, a, b, c, d, e, f) };
     }
     // SAFETY: the caller's promise.
     raw::give(unsafe { raw::call(number, [a, b, c, d, e, f]) }) as c_long
+}
+
+/// Whether a call wakes those who wait for a private futex, and only the kernel knows any: what most of those calls are that come from outside of greenlets.
+#[inline(always)]
+fn is_wake_of_threads(address: usize, op: usize) -> bool {
+    op as c_int == libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG
+        && table::is_empty(Key::new(Kind::Futex, address as *const u32))
+}
+
+/// A function of its own, so that the calls that pass straight on need not save what this needs room for.
+///
+/// # Safety
+///
+/// That of the call.
+#[inline(never)]
+unsafe extern "C" fn watched(_: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long {
+    // SAFETY: the caller's promise.
+    raw::give(unsafe { futex(Arguments { address: a, op: b, value: c, timeout: d, second: e, third: f }) }) as c_long
 }
 
 /// The arguments of a futex call, as they are.
@@ -83,7 +100,6 @@ impl Arguments {
 /// # Safety
 ///
 /// That of the call.
-#[inline(never)]
 unsafe fn futex(call: Arguments) -> isize {
     const MODIFIERS: c_int = libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME;
     let is_ours = |address: usize| address != 0 && address.is_multiple_of(align_of::<u32>());

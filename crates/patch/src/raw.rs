@@ -50,10 +50,11 @@ pub(crate) fn give(result: isize) -> isize {
     if result < 0 { failed(result) } else { result }
 }
 
-/// Out of line: a call in the middle of a shell would make it save registers, also when nothing fails.
+/// Out of line: a call in the middle of a shell would make it save registers, also when nothing fails. And a C function, which unwinds no more than the
+/// shell does, so that the shell can end with it.
 #[cold]
 #[inline(never)]
-fn failed(result: isize) -> isize {
+extern "C" fn failed(result: isize) -> isize {
     set_errno(-result as c_int);
     -1
 }

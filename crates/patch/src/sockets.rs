@@ -20,7 +20,8 @@ const PLAIN_FLAGS: c_int = libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE;
 /// The same of those that receive: urgent data is never waited for.
 const PLAIN_FLAGS_IN: c_int = PLAIN_FLAGS | libc::MSG_OOB;
 
-// The parts of the shells that wait are functions of their own, which the shells end with: what these save and make room for costs nothing where nobody waits.
+// The parts of the shells that wait are functions of their own, which the shells end with: what these save and make room for costs nothing where nobody waits. The same
+// holds, in those calls that programs make most, for what comes after an error of a plain call.
 
 /// Whether a call is to wait as a greenlet does.
 #[inline(always)]
@@ -37,7 +38,14 @@ fn may_wait_in(call: Call, flags: c_int) -> bool {
 /// A call that does not wait as a greenlet does.
 #[inline(always)]
 fn plainly(fd: RawFd, flags: c_int, mut call: impl FnMut() -> isize) -> isize {
-    if flags & PLAIN_FLAGS_IN == 0 { transfer::plain(fd, call) } else { raw::give(call()) }
+    let result = call();
+    plainly_from(fd, flags, result, call)
+}
+
+/// The rest of it, from what the call has said at first.
+#[inline(always)]
+fn plainly_from(fd: RawFd, flags: c_int, result: isize, call: impl FnMut() -> isize) -> isize {
+    if flags & PLAIN_FLAGS_IN == 0 { transfer::plain_from(fd, result, call) } else { raw::give(result) }
 }
 
 /// The flag of a call that is not to wait.
@@ -133,11 +141,27 @@ pub(crate) unsafe fn write_socket(fd: RawFd, buf: *const c_void, len: size_t) ->
 #[unsafe(no_mangle)]
 unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int) -> ssize_t {
     if !may_wait_in(Call::recv, flags) {
+        // As wide as registers are, for the one function as for the other.
+        let (fd, flags) = (fd as isize, flags as isize);
         // SAFETY: the caller's promise.
-        return plainly(fd, flags, || unsafe { raw::syscall!(libc::SYS_recvfrom, fd, buf, len, flags, 0, 0) });
+        let result = unsafe { raw::syscall!(libc::SYS_recvfrom, fd, buf, len, flags, 0, 0) };
+        if result < 0 {
+            // SAFETY: as above.
+            return unsafe { recv_failed(fd, buf, len, flags, result) };
+        }
+        return result;
     }
     // SAFETY: as above.
     unsafe { recv_waiting(fd, buf, len, flags) }
+}
+
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn recv_failed(fd: isize, buf: *mut c_void, len: size_t, flags: isize, result: isize) -> ssize_t {
+    plainly_from(fd as c_int, flags as c_int, result, || {
+        // SAFETY: the caller's promise.
+        unsafe { raw::syscall!(libc::SYS_recvfrom, fd, buf, len, flags, 0, 0) }
+    })
 }
 
 #[inline(never)]
@@ -208,11 +232,27 @@ unsafe extern "C" fn recvmsg_waiting(fd: c_int, message: *mut msghdr, flags: c_i
 #[unsafe(no_mangle)]
 unsafe extern "C" fn send(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t {
     if !may_wait(Call::send, flags) {
+        // As wide as registers are, for the one function as for the other.
+        let (fd, flags) = (fd as isize, flags as isize);
         // SAFETY: the caller's promise.
-        return plainly(fd, flags, || unsafe { raw::syscall!(libc::SYS_sendto, fd, buf, len, flags, 0, 0) });
+        let result = unsafe { raw::syscall!(libc::SYS_sendto, fd, buf, len, flags, 0, 0) };
+        if result < 0 {
+            // SAFETY: as above.
+            return unsafe { send_failed(fd, buf, len, flags, result) };
+        }
+        return result;
     }
     // SAFETY: as above.
     unsafe { send_waiting(fd, buf, len, flags) }
+}
+
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn send_failed(fd: isize, buf: *const c_void, len: size_t, flags: isize, result: isize) -> ssize_t {
+    plainly_from(fd as c_int, flags as c_int, result, || {
+        // SAFETY: the caller's promise.
+        unsafe { raw::syscall!(libc::SYS_sendto, fd, buf, len, flags, 0, 0) }
+    })
 }
 
 #[inline(never)]

@@ -252,12 +252,17 @@ pub(crate) fn all(
 /// length of a call of its own: it is made again.
 #[inline(always)]
 pub(crate) fn plain(fd: RawFd, mut call: impl FnMut() -> isize) -> isize {
-    loop {
-        let result = call();
-        if result != -(libc::EAGAIN as isize) || !was_toggled(fd) {
-            return raw::give(result);
-        }
+    let result = call();
+    plain_from(fd, result, call)
+}
+
+/// The rest of a [`plain`] call, which has said `result` at first: for shells that leave it to a function of its own if that is an error.
+#[inline(always)]
+pub(crate) fn plain_from(fd: RawFd, mut result: isize, mut call: impl FnMut() -> isize) -> isize {
+    while result == -(libc::EAGAIN as isize) && was_toggled(fd) {
+        result = call();
     }
+    raw::give(result)
 }
 
 #[cold]
