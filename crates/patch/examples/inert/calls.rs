@@ -32,7 +32,7 @@ pub(crate) fn make() -> io::Result<()> {
     let (one, mut other) = UnixStream::pair()?;
     let reader = thread::spawn(move || { &one }.read(&mut [0; 8]));
     thread::sleep(long_enough);
-    other.write_vectored(&[io::IoSlice::new(b"a"), io::IoSlice::new(b"b")])?;
+    assert_eq!(other.write_vectored(&[io::IoSlice::new(b"a"), io::IoSlice::new(b"b")])?, 2);
     thread::sleep(long_enough);
     reader.join().unwrap()?;
     let (mut reader, mut writer) = io::pipe()?;
