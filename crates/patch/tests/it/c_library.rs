@@ -3,22 +3,23 @@
 use std::ffi::{CString, c_void};
 use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 use std::{env, fs, process};
 
 /// The library of one C file, loaded into this process for good.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Library(usize);
 
-/// Builds and loads a file of `tests/c`; `None`, and a line that says why, where there is no C compiler.
+/// Builds and loads a file of `tests/c`; `None`, and a line that says why, where there is no compiler of its language.
 pub(crate) fn load(name: &str) -> Option<Library> {
-    static COMPILES: OnceLock<bool> = OnceLock::new();
-    let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
-    if !COMPILES.get_or_init(|| Command::new(&compiler).arg("--version").output().is_ok()) {
-        println!("skipped: there is no C compiler ({})", compiler.display());
+    let stem = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(name);
+    let is_cpp = stem.with_extension("cpp").exists();
+    let (variable, usual, extension) = if is_cpp { ("CXX", "c++", "cpp") } else { ("CC", "cc", "c") };
+    let compiler = env::var_os(variable).unwrap_or_else(|| usual.into());
+    if Command::new(&compiler).arg("--version").output().is_err() {
+        println!("skipped: there is no compiler ({})", compiler.display());
         return None;
     }
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(name).with_extension("c");
+    let source = stem.with_extension(extension);
     let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("lib{name}-{}.so", process::id()));
     let built = Command::new(&compiler)
         .args(["-shared", "-fPIC", "-O1", "-fexceptions", "-Wall", "-Werror", "-pthread", "-o"])

@@ -7,6 +7,7 @@ mod c_locks;
 mod calls;
 mod child;
 mod close;
+mod cpp_locks;
 mod datagrams;
 mod event_loop;
 mod flags;
