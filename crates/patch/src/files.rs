@@ -203,6 +203,14 @@ unsafe extern "C" fn read_waiting(fd: c_int, buf: *mut c_void, len: size_t) -> s
     }
 }
 
+/// What C libraries call that were compiled with checks of their buffers: `room` is the buffer's size.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __read_chk(fd: c_int, buf: *mut c_void, len: size_t, room: size_t) -> ssize_t {
+    sockets::check_room(len, room);
+    // SAFETY: the caller's promise.
+    unsafe { read(fd, buf, len) }
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn readv(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
     if !may_wait(Call::readv, fd) {
