@@ -173,6 +173,11 @@ pub(crate) fn once(fd: RawFd, direction: Direction, len: usize, mut call: impl F
     }
 }
 
+#[cold]
+fn has_failed(fd: RawFd) -> bool {
+    sockets::readiness_of(fd, 0) & libc::POLLERR != 0
+}
+
 fn is_shut(entry: &Descriptor, fd: RawFd) -> bool {
     // As it is now: it may have been shut down since the call began.
     let may_be = entry.class().is_some_and(Facts::may_be_shut);
@@ -220,6 +225,10 @@ pub(crate) fn all(
             let mut is_stream = false;
             let attempt = |facts: Facts| {
                 is_stream = facts.is_stream() || facts.is_pipe();
+                if moved > 0 && has_failed(fd) {
+                    // It is told by the next call. This one would tell it and lose it, since it has something else to tell.
+                    return Tried::Done(0);
+                }
                 Tried::of(call(moved, true))
             };
             let ended = if addressed && entry.facts_of(rest.generation)?.is_unix_datagram() {
