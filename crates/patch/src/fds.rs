@@ -74,6 +74,8 @@ pub(crate) struct Descriptor {
     number: RawFd,
     /// The generation in the upper half, the facts in the lower.
     word: AtomicU64,
+    /// The last generation that began because another file was found under the number; in the upper half the one before it.
+    found: AtomicU64,
     /// How long a call may take, to read and to write; in nanoseconds, 0: for ever.
     timeouts: [AtomicU64; 2],
     /// Device and inode of the file that the facts are of.
@@ -271,6 +273,7 @@ impl Descriptor {
         Descriptor {
             number,
             word: AtomicU64::new(0),
+            found: AtomicU64::new(0),
             timeouts: Default::default(),
             file: Default::default(),
             io: Io::from_nonblocking(Number(number), Kind::SharedStream),
@@ -452,8 +455,19 @@ impl Descriptor {
                 && self.file[1].load(Ordering::Relaxed) == status.st_ino
         });
         if !same && word as u32 & ASKED != 0 {
-            self.renew(Some(generation_of(word)), 0);
+            let generation = generation_of(word);
+            self.found.store(u64::from(generation) << 32 | u64::from(generation.wrapping_add(1)), Ordering::Release);
+            self.renew(Some(generation), 0);
         }
+    }
+
+    /// The generation of a call that has moved nothing, if that was past because another file was found under the number: when the number became that file's, nobody knows,
+    /// but most likely it was before the call.
+    #[cold]
+    pub(crate) fn generation_after(&self, generation: u32) -> Option<u32> {
+        let now = self.generation();
+        let found = self.found.load(Ordering::Acquire);
+        (now != generation && found == u64::from(generation) << 32 | u64::from(now)).then_some(now)
     }
 
     /// How long a call in that direction may take.

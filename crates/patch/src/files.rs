@@ -136,10 +136,11 @@ unsafe fn read_other(fd: RawFd, entry: &'static Descriptor, parts: &[iovec]) -> 
 unsafe fn write_other(fd: RawFd, entry: &'static Descriptor, parts: &[iovec]) -> isize {
     let len = vectors::len(parts);
     let mut moved = 0;
-    let writing = Transfer::new(entry, Direction::Write);
+    let mut writing = Transfer::new(entry, Direction::Write);
     let ended = wait::interruptible(|| {
         loop {
             let rest = vectors::Rest::new(parts, moved);
+            writing.is_rest = moved > 0;
             // SAFETY: the caller's promise.
             let attempt = |facts| unsafe { try_parts(entry, fd, Direction::Write, facts, rest.as_slice()) };
             match writing.run(entry, attempt)? {

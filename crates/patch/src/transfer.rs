@@ -48,6 +48,8 @@ pub(crate) struct Transfer {
     pub(crate) len: usize,
     /// Of the descriptor that the call began with: what has its number later is none of its business.
     pub(crate) generation: u32,
+    /// Some of it is done: so it cannot be for another descriptor.
+    pub(crate) is_rest: bool,
     /// How much of the socket's time-out the parts before this one have taken.
     pub(crate) spent: Duration,
 }
@@ -63,16 +65,21 @@ pub(crate) enum Ended {
 impl Transfer {
     /// A call that is about to begin.
     pub(crate) fn new(entry: &Descriptor, direction: Direction) -> Transfer {
-        Transfer { direction, len: 0, generation: entry.generation(), spent: Duration::ZERO }
+        Transfer { direction, len: 0, generation: entry.generation(), is_rest: false, spent: Duration::ZERO }
     }
 
     /// Calls `attempt`, which does not wait, until it says something; waits in between. `facts`: what is known already.
     #[inline]
     pub(crate) fn run(&self, entry: &'static Descriptor, mut attempt: impl FnMut(Facts) -> Tried) -> io::Result<Ended> {
-        let generation = self.generation;
+        let mut generation = self.generation;
         let mut spent = self.spent;
         let mut rechecks = true;
         loop {
+            if !self.is_rest
+                && let Some(found) = entry.generation_after(generation)
+            {
+                generation = found;
+            }
             let facts = entry.facts_of(generation)?;
             if facts.is_plain() {
                 return Ok(Ended::Plain);
@@ -100,6 +107,7 @@ impl Transfer {
             };
             match (ended, result) {
                 (Some(result), _) => return Ok(Ended::With(result)),
+                (None, Err(_)) if !self.is_rest && entry.generation_after(generation).is_some() => {}
                 // The poller's words for a number that is another's meanwhile.
                 (None, Err(err)) if entry.generation() != generation || err.raw_os_error() == Some(libc::ENOENT) => {
                     return Err(raw::error(libc::EBADF));
@@ -217,6 +225,7 @@ pub(crate) fn all(
         let mut start = None;
         loop {
             rest.len = len - moved;
+            rest.is_rest = moved > 0;
             match start {
                 None if entry.timeout(direction).is_some() => start = Some(Instant::now()),
                 None => {}

@@ -423,3 +423,25 @@ fn close_and_reuse_on_other_threads_mixes_nothing_up() {
         println!("{received} of {ROUNDS} were received");
     });
 }
+
+#[test]
+fn a_number_that_was_closed_past_the_patch_serves_who_has_it_next() {
+    patched_alone("close::a_number_that_was_closed_past_the_patch_serves_who_has_it_next", || {
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let fd = reader.into_raw_fd();
+        let waiting = spawn(move || calls::read(fd, &mut [0; 8]));
+        settle();
+        waiting.kill_nowait().unwrap();
+        assert_eq!(waiting.join().unwrap(), Err(libc::ECANCELED));
+        // SAFETY: it is this test's.
+        assert_eq!(unsafe { libc::syscall(libc::SYS_close, fd) }, 0);
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        assert_eq!(reader.as_raw_fd(), fd);
+        let reading = [0, 1].map(|_| spawn(move || calls::read(fd, &mut [0; 1])));
+        settle();
+        writer.write_all(b"12").unwrap();
+        let (took, ended) = timed(|| reading.map(|one| one.join().unwrap()));
+        assert_eq!(ended, [Ok(1), Ok(1)]);
+        assert!(took < 20_000 * MS, "{took:?}");
+    });
+}
