@@ -21,7 +21,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use greenlet_hub::{Io, Kind, patching};
@@ -74,6 +74,8 @@ pub(crate) struct Descriptor {
     number: RawFd,
     /// The generation in the upper half, the facts in the lower.
     word: AtomicU64,
+    /// The last generation that began because another file was found under the number; in the upper half the one before it.
+    found: AtomicU64,
     /// How long a call may take, to read and to write; in nanoseconds, 0: for ever.
     timeouts: [AtomicU64; 2],
     /// Device and inode of the file that the facts are of.
@@ -271,6 +273,7 @@ impl Descriptor {
         Descriptor {
             number,
             word: AtomicU64::new(0),
+            found: AtomicU64::new(0),
             timeouts: Default::default(),
             file: Default::default(),
             io: Io::from_nonblocking(Number(number), Kind::SharedStream),
@@ -452,8 +455,19 @@ impl Descriptor {
                 && self.file[1].load(Ordering::Relaxed) == status.st_ino
         });
         if !same && word as u32 & ASKED != 0 {
-            self.renew(Some(generation_of(word)), 0);
+            let generation = generation_of(word);
+            self.found.store(u64::from(generation) << 32 | u64::from(generation.wrapping_add(1)), Ordering::Release);
+            self.renew(Some(generation), 0);
         }
+    }
+
+    /// The generation of a call that has moved nothing, if that was past because another file was found under the number: when the number became that file's, nobody knows,
+    /// but most likely it was before the call.
+    #[cold]
+    pub(crate) fn generation_after(&self, generation: u32) -> Option<u32> {
+        let now = self.generation();
+        let found = self.found.load(Ordering::Acquire);
+        (now != generation && found == u64::from(generation) << 32 | u64::from(now)).then_some(now)
     }
 
     /// How long a call in that direction may take.
@@ -499,30 +513,38 @@ impl Descriptor {
     }
 }
 
-/// A lock that is held for one call. Not a `ShortLock`, since a forked child has to get rid of a holder that it does not have.
+/// A lock that is held for one call. Not a `ShortLock`, since a forked child has to get rid of a holder that it does not have; and a signal's handler, which may run in the middle of
+/// the holder's call, goes on without it rather than wait for ever. It holds the thread's number, or 0.
 #[derive(Debug)]
-struct Spin(AtomicBool);
+struct Spin(AtomicUsize);
 
 impl Spin {
     const fn new() -> Spin {
-        Spin(AtomicBool::new(false))
+        Spin(AtomicUsize::new(0))
     }
 
     fn lock(&self) -> Locked<'_> {
-        while self.0.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        // SAFETY: it has no preconditions.
+        let own = unsafe { libc::pthread_self() } as usize;
+        while let Err(holder) = self.0.compare_exchange_weak(0, own, Ordering::Acquire, Ordering::Relaxed) {
+            if holder == own {
+                return Locked(None);
+            }
             // The thread gives way, and not the greenlet: it may hold something that others need.
             // SAFETY: a call without arguments.
-            unsafe { crate::raw::syscall!(libc::SYS_sched_yield) };
+            unsafe { raw::syscall!(libc::SYS_sched_yield) };
         }
-        Locked(self)
+        Locked(Some(self))
     }
 }
 
-struct Locked<'a>(&'a Spin);
+struct Locked<'a>(Option<&'a Spin>);
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        self.0.0.store(false, Ordering::Release);
+        if let Some(lock) = self.0 {
+            lock.0.store(0, Ordering::Release);
+        }
     }
 }
 
@@ -533,7 +555,7 @@ impl Drop for Locked<'_> {
 /// The process has one thread, which is in the middle of none of the calls of this module.
 pub(crate) unsafe fn begin_anew_in_child() {
     for lock in &FLAGS {
-        lock.0.store(false, Ordering::Relaxed);
+        lock.0.store(0, Ordering::Relaxed);
     }
     for chunk in &ENTRIES {
         let chunk = chunk.load(Ordering::Acquire);
@@ -551,7 +573,7 @@ pub(crate) unsafe fn begin_anew_in_child() {
             unsafe { io.write(Io::from_nonblocking(Number(number), Kind::SharedStream)) };
             // SAFETY: as above.
             let entry = unsafe { &*entry };
-            entry.asking.0.store(false, Ordering::Relaxed);
+            entry.asking.0.store(0, Ordering::Relaxed);
             // What it is has to be asked again, and who else has it is not known.
             entry.word.fetch_and(!u64::from(u32::MAX) | u64::from(GIVEN), Ordering::Relaxed);
         }
@@ -609,5 +631,27 @@ mod sys {
             Ok(()) => (value.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(value.tv_usec as u64 * 1000),
             Err(_) => 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_handler_goes_on_where_its_own_thread_holds_the_lock_and_others_wait() {
+        let lock = Spin::new();
+        let held = lock.lock();
+        let in_handler = lock.lock();
+        thread::scope(|scope| {
+            let other = scope.spawn(|| drop(lock.lock()));
+            drop(in_handler);
+            thread::yield_now();
+            assert!(!other.is_finished());
+            drop(held);
+        });
+        assert_eq!(lock.0.load(Ordering::Relaxed), 0);
     }
 }

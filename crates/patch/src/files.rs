@@ -136,10 +136,11 @@ unsafe fn read_other(fd: RawFd, entry: &'static Descriptor, parts: &[iovec]) -> 
 unsafe fn write_other(fd: RawFd, entry: &'static Descriptor, parts: &[iovec]) -> isize {
     let len = vectors::len(parts);
     let mut moved = 0;
-    let writing = Transfer::new(entry, Direction::Write);
+    let mut writing = Transfer::new(entry, Direction::Write);
     let ended = wait::interruptible(|| {
         loop {
             let rest = vectors::Rest::new(parts, moved);
+            writing.is_rest = moved > 0;
             // SAFETY: the caller's promise.
             let attempt = |facts| unsafe { try_parts(entry, fd, Direction::Write, facts, rest.as_slice()) };
             match writing.run(entry, attempt)? {
@@ -201,6 +202,14 @@ unsafe extern "C" fn read_waiting(fd: c_int, buf: *mut c_void, len: size_t) -> s
         // SAFETY: as above.
         Is::Other(entry) => unsafe { read_other(fd, entry, &one(buf, len)) },
     }
+}
+
+/// What C libraries call that were compiled with checks of their buffers: `room` is the buffer's size.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __read_chk(fd: c_int, buf: *mut c_void, len: size_t, room: size_t) -> ssize_t {
+    sockets::check_room(len, room);
+    // SAFETY: the caller's promise.
+    unsafe { read(fd, buf, len) }
 }
 
 #[unsafe(no_mangle)]

@@ -128,7 +128,8 @@ macro_rules! calls {
 
 calls! {
     Sockets: read write readv writev recv recvfrom recvmsg send sendto sendmsg accept accept4 connect shutdown close fclose close_range closefrom
-        dup dup2 dup3 socket socketpair fcntl ioctl setsockopt getsockopt sendfile splice;
+        dup dup2 dup3 socket socketpair fcntl ioctl setsockopt getsockopt sendfile splice
+        __read_chk __recv_chk __recvfrom_chk;
     Waiting: poll ppoll select pselect epoll_wait epoll_pwait epoll_pwait2 nanosleep clock_nanosleep usleep sleep pause
         sched_yield sigaction signal bsd_signal ssignal sysv_signal __sysv_signal sigset __poll_chk __ppoll_chk
         __cxa_thread_atexit_impl;

@@ -202,6 +202,38 @@ unsafe extern "C" fn recvfrom_waiting(
     unsafe { receive(fd, buf, len, flags, addr, addr_len) }
 }
 
+/// What C libraries call that were compiled with checks of their buffers: `room` is the buffer's size.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __recv_chk(fd: c_int, buf: *mut c_void, len: size_t, room: size_t, flags: c_int) -> ssize_t {
+    check_room(len, room);
+    // SAFETY: the caller's promise.
+    unsafe { recv(fd, buf, len, flags) }
+}
+
+/// As `__recv_chk`, of `recvfrom`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __recvfrom_chk(
+    fd: c_int,
+    buf: *mut c_void,
+    len: size_t,
+    room: size_t,
+    flags: c_int,
+    addr: *mut sockaddr,
+    addr_len: *mut socklen_t,
+) -> ssize_t {
+    check_room(len, room);
+    // SAFETY: the caller's promise.
+    unsafe { recvfrom(fd, buf, len, flags, addr, addr_len) }
+}
+
+/// Ends the process as the C library does if a buffer has less room than is to be read.
+#[inline]
+pub(crate) fn check_room(len: size_t, room: size_t) {
+    if len > room {
+        crate::report::fatal(format_args!("buffer overflow detected: a C library reads {len} bytes into {room}"));
+    }
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
     // SAFETY: the caller's promise.

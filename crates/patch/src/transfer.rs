@@ -48,6 +48,8 @@ pub(crate) struct Transfer {
     pub(crate) len: usize,
     /// Of the descriptor that the call began with: what has its number later is none of its business.
     pub(crate) generation: u32,
+    /// Some of it is done: so it cannot be for another descriptor.
+    pub(crate) is_rest: bool,
     /// How much of the socket's time-out the parts before this one have taken.
     pub(crate) spent: Duration,
 }
@@ -63,16 +65,21 @@ pub(crate) enum Ended {
 impl Transfer {
     /// A call that is about to begin.
     pub(crate) fn new(entry: &Descriptor, direction: Direction) -> Transfer {
-        Transfer { direction, len: 0, generation: entry.generation(), spent: Duration::ZERO }
+        Transfer { direction, len: 0, generation: entry.generation(), is_rest: false, spent: Duration::ZERO }
     }
 
     /// Calls `attempt`, which does not wait, until it says something; waits in between. `facts`: what is known already.
     #[inline]
     pub(crate) fn run(&self, entry: &'static Descriptor, mut attempt: impl FnMut(Facts) -> Tried) -> io::Result<Ended> {
-        let generation = self.generation;
+        let mut generation = self.generation;
         let mut spent = self.spent;
         let mut rechecks = true;
         loop {
+            if !self.is_rest
+                && let Some(found) = entry.generation_after(generation)
+            {
+                generation = found;
+            }
             let facts = entry.facts_of(generation)?;
             if facts.is_plain() {
                 return Ok(Ended::Plain);
@@ -100,6 +107,7 @@ impl Transfer {
             };
             match (ended, result) {
                 (Some(result), _) => return Ok(Ended::With(result)),
+                (None, Err(_)) if !self.is_rest && entry.generation_after(generation).is_some() => {}
                 // The poller's words for a number that is another's meanwhile.
                 (None, Err(err)) if entry.generation() != generation || err.raw_os_error() == Some(libc::ENOENT) => {
                     return Err(raw::error(libc::EBADF));
@@ -173,6 +181,11 @@ pub(crate) fn once(fd: RawFd, direction: Direction, len: usize, mut call: impl F
     }
 }
 
+#[cold]
+fn has_failed(fd: RawFd) -> bool {
+    sockets::readiness_of(fd, 0) & libc::POLLERR != 0
+}
+
 fn is_shut(entry: &Descriptor, fd: RawFd) -> bool {
     // As it is now: it may have been shut down since the call began.
     let may_be = entry.class().is_some_and(Facts::may_be_shut);
@@ -212,6 +225,7 @@ pub(crate) fn all(
         let mut start = None;
         loop {
             rest.len = len - moved;
+            rest.is_rest = moved > 0;
             match start {
                 None if entry.timeout(direction).is_some() => start = Some(Instant::now()),
                 None => {}
@@ -220,6 +234,10 @@ pub(crate) fn all(
             let mut is_stream = false;
             let attempt = |facts: Facts| {
                 is_stream = facts.is_stream() || facts.is_pipe();
+                if moved > 0 && has_failed(fd) {
+                    // It is told by the next call. This one would tell it and lose it, since it has something else to tell.
+                    return Tried::Done(0);
+                }
                 Tried::of(call(moved, true))
             };
             let ended = if addressed && entry.facts_of(rest.generation)?.is_unix_datagram() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
-use greenlet_hub::{JoinHandle, joinall, sleep, spawn, yield_now};
+use greenlet_hub::{JoinHandle, joinall, sleep, spawn, timeout, yield_now};
 
 use crate::calls::{self, Said, settle};
 use crate::support::{MS, patched_alone, timed};
@@ -61,6 +61,63 @@ fn a_close_ends_each_call_that_waits() {
             assert!(!greenlet.is_finished(), "{name}");
             calls::close(fd).unwrap();
             assert_eq!(greenlet.join().unwrap(), Err(libc::EBADF), "{name}");
+        }
+    });
+}
+
+#[test]
+fn a_kill_and_a_time_out_are_told_by_each_call_that_waits() {
+    patched_alone("close::a_kill_and_a_time_out_are_told_by_each_call_that_waits", || {
+        let all = waiting_in_each_call();
+        settle();
+        for (name, fd, greenlet, _other) in all {
+            greenlet.kill_nowait().unwrap();
+            assert_eq!(greenlet.join().unwrap(), Err(libc::ECANCELED), "{name}");
+            calls::close(fd).unwrap();
+        }
+        let (fd, _other) = silent();
+        let (full, _slow) = full();
+        let listener = listener();
+        let expires = |call: &dyn Fn() -> Said| {
+            let ended = timeout(5 * MS, || {
+                assert_eq!(call(), Err(libc::ETIMEDOUT));
+                // Not once only.
+                assert_eq!(call(), Err(libc::ETIMEDOUT));
+                yield_now();
+            });
+            assert!(ended.is_err());
+        };
+        expires(&|| calls::recv(fd, &mut [0; 8], 0));
+        expires(&|| calls::recv(fd, &mut [0; 8], libc::MSG_WAITALL));
+        expires(&|| calls::read(fd, &mut [0; 8]));
+        expires(&|| calls::send(full, &[0; 8], 0));
+        expires(&|| calls::write(full, &[0; 8]));
+        expires(&|| calls::accept(listener).map(|_| 0));
+        expires(&|| calls::poll(fd, libc::POLLIN, -1).map(|_| 0));
+        [fd, full, listener].into_iter().for_each(|fd| assert_eq!(calls::close(fd), Ok(0)));
+    });
+}
+
+#[test]
+fn a_dup2_over_it_ends_each_call_that_waits() {
+    patched_alone("close::a_dup2_over_it_ends_each_call_that_waits", || {
+        let (new, mut other) = UnixStream::pair().unwrap();
+        for from_here in [true, false] {
+            let all = waiting_in_each_call();
+            settle();
+            for (name, fd, greenlet, _other) in all {
+                let number = new.as_raw_fd();
+                if from_here {
+                    calls::dup2(number, fd).unwrap();
+                } else {
+                    thread::spawn(move || calls::dup2(number, fd).unwrap()).join().unwrap();
+                }
+                assert_eq!(greenlet.join().unwrap(), Err(libc::EBADF), "{name}");
+                // It is the new one.
+                other.write_all(b"x").unwrap();
+                assert_eq!(calls::recv(fd, &mut [0; 8], 0), Ok(1), "{name}");
+                calls::close(fd).unwrap();
+            }
         }
     });
 }
@@ -364,5 +421,27 @@ fn close_and_reuse_on_other_threads_mixes_nothing_up() {
         let received = readers.into_iter().map(|reader| reader.join().unwrap()).sum::<u32>();
         assert!(received <= ROUNDS);
         println!("{received} of {ROUNDS} were received");
+    });
+}
+
+#[test]
+fn a_number_that_was_closed_past_the_patch_serves_who_has_it_next() {
+    patched_alone("close::a_number_that_was_closed_past_the_patch_serves_who_has_it_next", || {
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let fd = reader.into_raw_fd();
+        let waiting = spawn(move || calls::read(fd, &mut [0; 8]));
+        settle();
+        waiting.kill_nowait().unwrap();
+        assert_eq!(waiting.join().unwrap(), Err(libc::ECANCELED));
+        // SAFETY: it is this test's.
+        assert_eq!(unsafe { libc::syscall(libc::SYS_close, fd) }, 0);
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        assert_eq!(reader.as_raw_fd(), fd);
+        let reading = [0, 1].map(|_| spawn(move || calls::read(fd, &mut [0; 1])));
+        settle();
+        writer.write_all(b"12").unwrap();
+        let (took, ended) = timed(|| reading.map(|one| one.join().unwrap()));
+        assert_eq!(ended, [Ok(1), Ok(1)]);
+        assert!(took < 20_000 * MS, "{took:?}");
     });
 }

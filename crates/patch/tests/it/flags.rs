@@ -391,3 +391,55 @@ fn a_listener_with_two_numbers_stays_blocking_whoever_accepts_by_which() {
         assert!(!calls::is_nonblocking(listener.as_raw_fd()));
     });
 }
+
+#[test]
+fn an_error_that_comes_after_a_part_is_told_by_the_next_call() {
+    patched(|| {
+        let reset = |stream: std::net::TcpStream| {
+            let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+            let (fd, len) = (stream.as_raw_fd(), size_of_val(&linger) as u32);
+            // SAFETY: an option of that length.
+            let set =
+                unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), len) };
+            assert_eq!(set, 0);
+        };
+        let plainly_or_not = |greenlet: bool| {
+            let run = |f: Box<dyn FnOnce() -> Vec<calls::Said> + Send>| {
+                if greenlet { spawn(f).join().unwrap() } else { std::thread::spawn(f).join().unwrap() }
+            };
+            let (ours, mut theirs) = tcp_pair();
+            theirs.write_all(b"abc").unwrap();
+            let fd = ours.as_raw_fd();
+            let closer = std::thread::spawn(move || {
+                std::thread::sleep(20 * MS);
+                reset(theirs);
+            });
+            let received = run(Box::new(move || {
+                let receive = || calls::recv(fd, &mut [0; 10], libc::MSG_WAITALL);
+                vec![receive(), receive(), receive()]
+            }));
+            closer.join().unwrap();
+            let (ours, theirs) = tcp_pair();
+            let fd = ours.as_raw_fd();
+            let closer = std::thread::spawn(move || {
+                std::thread::sleep(20 * MS);
+                reset(theirs);
+            });
+            let much = vec![0; 50_000_000];
+            let sent = run(Box::new(move || {
+                let part = calls::send(fd, &much, 0);
+                vec![
+                    part.map(|part| usize::from(part > 0 && part < much.len())),
+                    calls::send(fd, &much, 0),
+                    calls::send(fd, &much, 0),
+                ]
+            }));
+            closer.join().unwrap();
+            (received, sent)
+        };
+        let (received, sent) = plainly_or_not(true);
+        assert_eq!(received, [Ok(3), Err(libc::ECONNRESET), Ok(0)]);
+        assert_eq!(sent, [Ok(1), Err(libc::ECONNRESET), Err(libc::EPIPE)]);
+        assert_eq!((received, sent), plainly_or_not(false));
+    });
+}

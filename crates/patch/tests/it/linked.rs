@@ -1,10 +1,15 @@
 //! A program that links the crate and never calls `patch_all` makes not one system call more.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// How often a program makes each system call, by `strace`; `None` and a line that says why, where that cannot be told.
+use greenlet_hub::{spawn, yield_now};
+
+use crate::support::{child, is_child, patched, tcp_pair};
+
+/// How often an example makes each system call; `None` and a line that says why, where that cannot be told.
 fn counts(program: &str) -> Option<BTreeMap<String, u64>> {
     let mut path = std::env::current_exe().unwrap();
     path.pop();
@@ -14,8 +19,15 @@ fn counts(program: &str) -> Option<BTreeMap<String, u64>> {
         println!("skipped: {} has not been built", program.display());
         return None;
     }
-    let Ok(output) = Command::new("strace").args(["-f", "-c", "-S", "name", "-U", "calls,name"]).arg(&program).output()
-    else {
+    counts_of(&Command::new(program))
+}
+
+/// How often a program makes each system call, by `strace`.
+fn counts_of(program: &Command) -> Option<BTreeMap<String, u64>> {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-c", "-S", "name", "-U", "calls,name"]).arg(program.get_program()).args(program.get_args());
+    strace.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let Ok(output) = strace.output() else {
         println!("skipped: there is no strace");
         return None;
     };
@@ -46,4 +58,36 @@ fn a_program_that_never_patches_makes_the_system_calls_of_one_without_the_crate(
         let fewer = Vec::from_iter(more.iter().map(|(name, _)| plain.get(*name)));
         assert!(round < 10, "linked: {more:?}, without: {fewer:?}");
     }
+}
+
+#[test]
+fn a_call_on_a_socket_that_is_ready_costs_no_system_call_more() {
+    const NAME: &str = "linked::a_call_on_a_socket_that_is_ready_costs_no_system_call_more";
+    const ROUNDS: u64 = 5000;
+    if is_child(NAME) {
+        return patched(|| {
+            let (mut ours, mut theirs) = tcp_pair();
+            // All is known of it, and it is registered.
+            let waiting = spawn(move || {
+                ours.read_exact(&mut [0]).unwrap();
+                ours
+            });
+            yield_now();
+            theirs.write_all(b"x").unwrap();
+            let mut ours = waiting.join().unwrap();
+            for _ in 0..ROUNDS {
+                theirs.write_all(b"x").unwrap();
+                assert_eq!(ours.peek(&mut [0; 8]).unwrap(), 1);
+                assert_eq!(ours.read(&mut [0; 1]).unwrap(), 1);
+            }
+        });
+    }
+    let Some(counts) = counts_of(&child(NAME)) else { return };
+    let count = |name: &str| counts.get(name).copied().unwrap_or(0);
+    assert!((ROUNDS..ROUNDS + 20).contains(&count("sendto")), "{counts:?}");
+    assert!((2 * ROUNDS..2 * ROUNDS + 20).contains(&count("recvfrom")), "{counts:?}");
+    // The turns of the budget.
+    assert!(count("epoll_pwait2") < ROUNDS / 5, "{counts:?}");
+    let others = counts.iter().filter(|(name, _)| !matches!(&***name, "sendto" | "recvfrom" | "epoll_pwait2"));
+    assert!(others.clone().map(|(_, count)| count).sum::<u64>() < ROUNDS, "{counts:?}");
 }

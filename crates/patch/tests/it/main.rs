@@ -2,6 +2,7 @@
 
 mod accept;
 mod bad_input;
+mod c_calls;
 mod c_library;
 mod c_locks;
 mod calls;
