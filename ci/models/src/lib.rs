@@ -105,7 +105,7 @@ mod time;
 mod native;
 pub mod patching;
 mod report;
-#[path = "../../../crates/patch/src/table.rs"]
+#[path = "../../../crates/patch/src/glibc/table.rs"]
 mod table;
 mod wait;
 

@@ -52,51 +52,17 @@
 //! Linux with glibc, on x86-64 and aarch64; elsewhere [`Patch::apply`] says so. Crates that make system calls by hand (rustix's default) are not seen. What waits by
 //! `std::thread::park`, and what tells threads apart by thread-locals (`std::sync::mpsc`, `parking_lot`), blocks the thread, and says so once. docs/patch.md has the whole list.
 
-mod raw;
-mod report;
-
 mod gate;
-mod probe;
-mod real;
-mod wait;
+#[cfg(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod glibc;
+#[cfg(not(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+mod glibc {
+    //! Another platform: there are no shells.
 
-mod fds;
-mod fork;
-mod transfer;
-mod vectors;
-
-mod files;
-mod sockets;
-
-mod mask;
-mod owned;
-mod readiness;
-
-mod epoll;
-mod names;
-mod poll;
-mod process;
-mod select;
-mod signal;
-mod sleep;
-mod teardown;
-
-mod clock;
-mod futex;
-mod native;
-mod parker;
-mod table;
-
-mod acquire;
-mod allocator;
-mod barrier;
-mod cond;
-mod join;
-mod layout;
-mod mutex;
-mod once;
-mod rwlock;
-mod semaphore;
+    pub(crate) fn patch(_: u32) -> Result<Vec<String>, String> {
+        Err("this is neither Linux with glibc on x86-64 nor on aarch64".into())
+    }
+}
 
 use std::error::Error;
 use std::fmt;
@@ -205,15 +171,7 @@ impl Patch {
     ///
     /// If they do not, or the platform is not one of those that this crate knows.
     pub fn apply(&self) -> Result<Patched, PatchError> {
-        let mut notes = probe::run(self.groups)?;
-        let groups = layout::prepare(self.groups, &mut notes);
-        signal::wrap_installed();
-        fork::register();
-        teardown::begin();
-        gate::open(groups);
-        if groups & Group::Locks as u32 != 0 {
-            parker::find();
-        }
+        let notes = glibc::patch(self.groups).map_err(PatchError::new)?;
         Ok(Patched { groups: gate::groups(), notes })
     }
 }
