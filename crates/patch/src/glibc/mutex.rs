@@ -238,6 +238,22 @@ unsafe extern "C" fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int {
         // SAFETY: the caller's promise.
         return unsafe { real::pthread_mutex_lock(mutex) };
     }
+    if !patching::has_hub() {
+        // There are no greenlets that it could be told from; and nobody has left a greenlet's number there.
+        // SAFETY: the caller's promise.
+        return unsafe { real::pthread_mutex_lock(mutex) };
+    }
+    // SAFETY: the caller's promise.
+    unsafe { lock_with_hub(mutex) }
+}
+
+/// A function of its own, so that a thread without a hub saves nothing for it.
+///
+/// # Safety
+///
+/// That of the C library's function.
+#[inline(never)]
+unsafe extern "C" fn lock_with_hub(mutex: *mut pthread_mutex_t) -> c_int {
     // SAFETY: the caller's promise.
     unsafe { lock(mutex) }
 }
@@ -306,8 +322,33 @@ unsafe extern "C" fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int 
         // SAFETY: the caller's promise.
         return unsafe { real::pthread_mutex_unlock(mutex) };
     }
+    if !patching::has_hub() {
+        // As for the lock.
+        // SAFETY: the caller's promise. From here on it may be gone: its address serves as a name only.
+        let result = unsafe { real::pthread_mutex_unlock(mutex) };
+        let key = Key::new(Kind::Mutex, mutex);
+        if result == 0 && !table::is_empty(key) {
+            wake_one(key);
+        }
+        return result;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { unlock_with_hub(mutex) }
+}
+
+/// # Safety
+///
+/// That of the C library's function.
+#[inline(never)]
+unsafe extern "C" fn unlock_with_hub(mutex: *mut pthread_mutex_t) -> c_int {
     // SAFETY: the caller's promise.
     unsafe { unlock(mutex) }
+}
+
+#[cold]
+#[inline(never)]
+fn wake_one(key: Key) {
+    table::wake(key, 1, table::ANY);
 }
 
 /// Whether the C library's mutex is as it is drawn above.

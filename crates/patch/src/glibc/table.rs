@@ -219,7 +219,7 @@ fn wait_as_thread(options: Options, check: impl FnMut(&List) -> bool, then: impl
 #[inline]
 pub(crate) fn wake(key: Key, most: usize, bits: u32) -> usize {
     let bucket = key.bucket();
-    if bucket.is_empty() { 0 } else { wake_some(bucket, key, most, bits) }
+    if is_empty(key) { 0 } else { wake_some(bucket, key, most, bits) }
 }
 
 #[inline(never)]
@@ -255,7 +255,8 @@ fn wake_some(bucket: &'static Bucket, key: Key, most: usize, bits: u32) -> usize
 /// Whether nobody waits for anything in the key's bucket. As [`wake`], after a change of what their checks look at.
 #[inline]
 pub(crate) fn is_empty(key: Key) -> bool {
-    key.bucket().is_empty()
+    fence(Ordering::SeqCst);
+    WAITING.load(Ordering::Relaxed) == 0 || key.bucket().count.load(Ordering::Relaxed) == 0
 }
 
 /// Whether it is the kernel's turn to be asked for somebody to wake before the table is.
@@ -377,6 +378,7 @@ pub(crate) unsafe fn forget_all() {
         bucket.left_over.store(false, Ordering::Relaxed);
         bucket.lock.give();
     }
+    WAITING.store(0, Ordering::Relaxed);
 }
 
 // ---- the buckets ----
@@ -384,9 +386,14 @@ pub(crate) unsafe fn forget_all() {
 #[cfg(not(greenlet_loom))]
 static TABLE: [Bucket; BUCKETS] = [const { Bucket::new() }; BUCKETS];
 
+/// So many nodes are in all lists. Where there are none, which is most of the time, a wake-up need not even know its bucket.
+#[cfg(not(greenlet_loom))]
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
 #[cfg(greenlet_loom)]
 loom::lazy_static! {
     static ref TABLE: [Bucket; BUCKETS] = std::array::from_fn(|_| Bucket::new());
+    static ref WAITING: AtomicUsize = AtomicUsize::new(0);
 }
 
 /// A list of nodes, and its lock.
@@ -430,10 +437,16 @@ impl Bucket {
         }
     }
 
-    #[inline]
-    fn is_empty(&self) -> bool {
-        fence(Ordering::SeqCst);
-        self.count.load(Ordering::Relaxed) == 0
+    /// Counts a node, before it is put in.
+    fn one_more(&self) {
+        self.count.fetch_add(1, Ordering::SeqCst);
+        WAITING.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A node is out.
+    fn one_less(&self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        WAITING.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Locks it; `None` if this very thread has it, of which this is a signal handler then.
@@ -539,7 +552,7 @@ impl List {
             next = node.next.get();
             if matches(node) {
                 self.unlink(node);
-                self.bucket.count.fetch_sub(1, Ordering::Relaxed);
+                self.bucket.one_less();
                 // From here on the node is its owner's, who may be gone in a moment.
                 if let Some(wake) = node.end() {
                     wakes.push(wake);
@@ -642,7 +655,7 @@ impl<'a> Entry<'a> {
     fn insert(node: &'a Node, first: bool, mut check: impl FnMut(&List) -> bool) -> Option<Entry<'a>> {
         let bucket = node.key().bucket();
         let Some(mut list) = bucket.lock() else { wait_in_handler() };
-        bucket.count.fetch_add(1, Ordering::SeqCst);
+        bucket.one_more();
         // Of this and the fence in `is_empty` one comes first: the other sees what was written before it.
         fence(Ordering::SeqCst);
         if first {
@@ -654,7 +667,7 @@ impl<'a> Entry<'a> {
             return Some(Entry { node });
         }
         list.unlink(node);
-        bucket.count.fetch_sub(1, Ordering::Relaxed);
+        bucket.one_less();
         None
     }
 
@@ -666,7 +679,7 @@ impl<'a> Entry<'a> {
         *unsafe { &mut *place.get() } = Some(waiter);
         if !self.node.is_in.get() {
             // Whoever has taken it out to wake it came too late for that, and it was the first.
-            list.bucket.count.fetch_add(1, Ordering::SeqCst);
+            list.bucket.one_more();
             fence(Ordering::SeqCst);
             list.push_front(self.node);
         }
@@ -674,7 +687,7 @@ impl<'a> Entry<'a> {
             return true;
         }
         list.unlink(self.node);
-        list.bucket.count.fetch_sub(1, Ordering::Relaxed);
+        list.bucket.one_less();
         false
     }
 
@@ -700,7 +713,7 @@ impl<'a> Entry<'a> {
             return false;
         }
         list.unlink(self.node);
-        list.bucket.count.fetch_sub(1, Ordering::Relaxed);
+        list.bucket.one_less();
         true
     }
 

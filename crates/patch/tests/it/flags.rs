@@ -216,7 +216,7 @@ fn time_outs_are_of_every_call_of_theirs() {
             }
         });
         let (took, said) = timed(|| calls::write(fd, &vec![0; 60_000_000]));
-        assert!(said.unwrap() < 60_000_000 && took < 1000 * MS, "{took:?}");
+        assert!(said.unwrap() < 60_000_000 && took < 2000 * MS, "{took:?}");
         drop(ours);
         slow.join().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
