@@ -75,12 +75,16 @@ impl Transfer {
         let mut spent = self.spent;
         let mut rechecks = true;
         loop {
-            if !self.is_rest
-                && let Some(found) = entry.generation_after(generation)
-            {
-                generation = found;
-            }
-            let facts = entry.facts_of(generation)?;
+            let facts = match entry.facts_of(generation) {
+                Ok(facts) => facts,
+                Err(err) => match entry.generation_after(generation) {
+                    Some(found) if !self.is_rest => {
+                        generation = found;
+                        continue;
+                    }
+                    _ => return Err(err),
+                },
+            };
             if facts.is_plain() {
                 return Ok(Ended::Plain);
             }

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
-use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::rc::Rc;
@@ -13,7 +12,7 @@ use greenlet_hub::{joinall, spawn, timeout, yield_now};
 use libc::{POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLPRI, POLLRDHUP, pollfd};
 
 use crate::child::in_child;
-use crate::support::{MS, patched, timed};
+use crate::support::{MS, counting, patched, tcp_pair, timed};
 
 const LONG: i32 = 60_000;
 
@@ -124,7 +123,7 @@ fn errors_are_waited_for_where_nothing_is_asked() {
 #[test]
 fn a_peers_half_close_and_urgent_data_are_told() {
     patched(|| {
-        let (ours, theirs) = pair();
+        let (ours, theirs) = tcp_pair();
         let mut fds = [asked(&ours, POLLRDHUP)];
         let other = spawn(move || {
             theirs.shutdown(std::net::Shutdown::Write).unwrap();
@@ -133,7 +132,7 @@ fn a_peers_half_close_and_urgent_data_are_told() {
         assert_eq!(poll(&mut fds, LONG), 1);
         assert_eq!(fds[0].revents, POLLRDHUP);
         other.join().unwrap();
-        let (ours, theirs) = pair();
+        let (ours, theirs) = tcp_pair();
         let mut fds = [asked(&ours, POLLPRI)];
         let other = spawn(move || {
             // SAFETY: one readable byte.
@@ -239,7 +238,7 @@ fn a_select_waits_and_says_what_is_left() {
 #[test]
 fn a_select_for_exceptions_does_not_spin_on_a_hang_up() {
     patched(|| {
-        let (ours, theirs) = pair();
+        let (ours, theirs) = tcp_pair();
         drop(theirs);
         // Both ways, so that epoll tells of it whether it was asked or not.
         ours.shutdown(std::net::Shutdown::Both).unwrap();
@@ -341,27 +340,6 @@ fn a_thousand_descriptors_are_polled() {
             (&pipes[round * 100].0).read_exact(&mut [0]).unwrap();
         }
     });
-}
-
-/// A greenlet that counts how often it runs.
-fn counting() -> Rc<Cell<u32>> {
-    let turns = Rc::new(Cell::new(0));
-    spawn({
-        let turns = Rc::clone(&turns);
-        move || {
-            while turns.get() < 1000 {
-                turns.set(turns.get() + 1);
-                yield_now();
-            }
-        }
-    });
-    turns
-}
-
-fn pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    (ours, listener.accept().unwrap().0)
 }
 
 fn asked(fd: &impl AsRawFd, events: i16) -> pollfd {

@@ -8,7 +8,7 @@ use std::ptr;
 
 use greenlet_hub::{JoinError, joinall, sleep, spawn, timeout, yield_now};
 
-use crate::support::{MS, patched, timed};
+use crate::support::{MS, patched, patched_alone, timed};
 
 fn shell(script: &str) -> Command {
     let mut command = Command::new("sh");
@@ -82,7 +82,7 @@ fn a_wait_for_a_child_is_interrupted_and_takes_nothing() {
 
 #[test]
 fn whichever_child_ends_is_waited_for() {
-    in_process_of_its_own("process::whichever_child_ends_is_waited_for", || {
+    patched_alone("process::whichever_child_ends_is_waited_for", || {
         let mut children: Vec<Child> = (0..4).map(|_| waiting()).collect();
         let any = |_| spawn(|| waitpid(-1, 0));
         // One that gives up takes nothing.
@@ -147,21 +147,6 @@ fn waitid_fills_in_what_it_has_found() {
         // SAFETY: null is allowed.
         assert_eq!(errno(unsafe { libc::waitid(libc::P_PID, id, ptr::null_mut(), 0) }), libc::EINVAL);
     });
-}
-
-/// One thing that is the whole process's, so it has to be alone there.
-fn in_process_of_its_own(name: &str, body: impl FnOnce() + Send + 'static) {
-    const CHILD: &str = "GREENLET_PATCH_TEST_CHILD";
-    if std::env::var_os(CHILD).is_some() {
-        return patched(body);
-    }
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args([name, "--exact", "--nocapture", "--test-threads=1"])
-        .env(CHILD, name)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
 }
 
 fn waitpid(pid: i32, options: i32) -> (i32, i32) {
