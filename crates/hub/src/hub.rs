@@ -136,6 +136,8 @@ pub(crate) struct Hub {
     pub(crate) inside: Cell<usize>,
     /// What the patching crate remembers of the thread.
     pub(crate) patch_word: Cell<usize>,
+    /// See [`set_waits`](crate::patching::set_waits()).
+    pub(crate) patch_waits: Cell<usize>,
     /// How many looks have found that nothing can wake any hub.
     hopeless_looks: Cell<u32>,
     /// When the next of them is due.
@@ -211,6 +213,7 @@ impl Hub {
             switching: Cell::new(Switching::Allowed),
             inside: Cell::new(0),
             patch_word: Cell::new(0),
+            patch_waits: Cell::new(0),
             hopeless_looks: Cell::new(0),
             hopeless_look_at: Cell::new(None),
             stirred: Cell::new(true),
@@ -616,6 +619,7 @@ impl Hub {
                 greenlet.abandon();
             }
         }
+        crate::patching::tell_end(self.patch_waits.get());
         // What other threads have spawned and never ran is dropped, whether this has seen it or not; when all others have been told,
         // since the user's destructors may wait for them.
         for job in unstarted {

@@ -6,7 +6,7 @@
 //! middle of them [`may_wait`] says no, and the call is the plain one.
 
 use std::marker::PhantomData;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 use crate::fork;
 use crate::hub::Hub;
@@ -141,6 +141,33 @@ pub fn thread_word() -> Option<usize> {
 /// Sets the word of the thread's hub; does nothing without one.
 pub fn set_thread_word(word: usize) {
     Hub::try_with(|hub| hub.patch_word.set(word));
+}
+
+/// Has `f` called when a hub ends that has a word of [`set_waits`], with that word. Only the first function that this is told counts.
+///
+/// The hub's thread is no hub's any more; the stacks of the greenlets that it had stay where they are, and their waits are over.
+pub fn on_end(f: fn(usize)) {
+    let _ = ON_END.set(f);
+}
+
+static ON_END: OnceLock<fn(usize)> = OnceLock::new();
+
+pub(crate) fn tell_end(waits: usize) {
+    if let Some(f) = ON_END.get()
+        && waits != 0
+    {
+        f(waits);
+    }
+}
+
+/// Another word of the thread's hub, for the waits that the patching crate has there; 0 at first, and without a hub.
+pub fn waits() -> usize {
+    Hub::try_with(|hub| hub.patch_waits.get()).unwrap_or(0)
+}
+
+/// Sets it.
+pub fn set_waits(word: usize) {
+    Hub::try_with(|hub| hub.patch_waits.set(word));
 }
 
 /// Locks one of the crate's own mutexes: whoever finds it taken blocks the thread, patched or not, since it may hold something of the hub's.

@@ -53,6 +53,7 @@ pub(crate) fn patch(groups: u32) -> Result<Vec<String>, String> {
     let groups = layout::prepare(groups, &mut notes);
     signal::wrap_installed();
     fork::register();
+    table::pass_on_lost_wakes();
     teardown::begin();
     gate::open(groups);
     if groups & Group::Locks as u32 != 0 {

@@ -34,8 +34,8 @@
 //! **A requeue** moves nodes under both buckets' locks, taken in the order of their addresses. So the owner reads his node's key, locks its bucket, and looks whether it is
 //! still that key's.
 //!
-//! **A hub that ends** leaks the stacks of its waiting greenlets: the nodes stay in, in valid memory. A claim of theirs fails, and the next node is tried. One that was woken
-//! and whose hub ends before it has run has taken its wake-up along, as a thread would that is ended in the kernel.
+//! **A hub that ends** leaks the stacks of its waiting greenlets: the nodes stay in, in valid memory. A claim of theirs fails, and the next node is tried. If one was woken
+//! and its hub ends before it has run, the wake-up goes to the next: each hub has a list of its greenlets' nodes, and those that are not in their bucket's when it ends were woken.
 //!
 //! **Signal handlers.** The lock's word holds the thread pointer of who has it. A handler which runs on the thread that it interrupted in here, and wakes (`sem_post` may be
 //! called there), would wait for itself: it leaves a mark instead, and who has the lock wakes the whole bucket after it, which is spurious for most and harmless, since all of them look again.
@@ -49,11 +49,12 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::marker::PhantomPinned;
+use std::mem::ManuallyDrop;
 use std::ptr;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use greenlet_hub::patching::Inside;
+use greenlet_hub::patching::{self, Inside};
 use greenlet_hub::{Claim, Outcome, Reason, Wait, Waiter, shield};
 
 use super::native::{AtomicUsize, BUCKETS, KeptErrno, Lock, Ordering, Place, Word, fence};
@@ -176,6 +177,7 @@ fn wait_as_greenlet(options: Options, mut check: impl FnMut(&List) -> bool, then
         return entry.give_up();
     }
     drop(inside);
+    let _of_hub = OfHub::enter(&node);
     loop {
         match wait.until(options.until()) {
             Outcome::Notified => return entry.was_woken(),
@@ -195,6 +197,57 @@ fn wait_as_greenlet(options: Options, mut check: impl FnMut(&List) -> bool, then
             }
         }
     }
+}
+
+/// A greenlet's wait, in the list of its hub's, as long as it lives. Only the hub's thread touches that.
+struct OfHub<'a> {
+    node: &'a Node,
+}
+
+impl<'a> OfHub<'a> {
+    fn enter(node: &'a Node) -> OfHub<'a> {
+        let first = ptr::with_exposed_provenance::<Node>(patching::waits());
+        node.hubs_next.set(first);
+        // SAFETY: nobody leaves before his node is out.
+        if let Some(first) = unsafe { first.as_ref() } {
+            first.hubs_previous.set(node);
+        }
+        patching::set_waits((&raw const *node).expose_provenance());
+        OfHub { node }
+    }
+}
+
+impl Drop for OfHub<'_> {
+    fn drop(&mut self) {
+        let (previous, next) = (self.node.hubs_previous.get(), self.node.hubs_next.get());
+        // SAFETY: as in `enter`.
+        match unsafe { previous.as_ref() } {
+            Some(previous) => previous.hubs_next.set(next),
+            None => patching::set_waits(next.expose_provenance()),
+        }
+        // SAFETY: as in `enter`.
+        if let Some(next) = unsafe { next.as_ref() } {
+            next.hubs_previous.set(previous);
+        }
+    }
+}
+
+/// Has wake-ups passed on that came for greenlets whose hubs have ended.
+pub(crate) fn pass_on_lost_wakes() {
+    patching::on_end(|first| {
+        let mut next = ptr::with_exposed_provenance::<Node>(first);
+        // SAFETY: they lie in frames that were not left, on stacks that are leaked; and their thread is this one.
+        while let Some(node) = unsafe { next.as_ref() } {
+            next = node.hubs_next.get();
+            let entry = ManuallyDrop::new(Entry { node });
+            let list = entry.lock();
+            let was_woken = !node.is_in.get();
+            drop(list);
+            if was_woken {
+                wake(node.key(), 1, node.bits.get());
+            }
+        }
+    });
 }
 
 fn wait_as_thread(options: Options, check: impl FnMut(&List) -> bool, then: impl FnOnce() -> bool) -> Ended {
@@ -604,6 +657,9 @@ struct Node {
     key: AtomicUsize,
     bits: Cell<u32>,
     sleeper: Sleeper,
+    /// The list of its hub's, if it is a greenlet's; for the hub's thread only.
+    hubs_next: Cell<*const Node>,
+    hubs_previous: Cell<*const Node>,
     _pinned: PhantomPinned,
 }
 
@@ -624,6 +680,8 @@ impl Node {
             key: AtomicUsize::new(options.key.0),
             bits: Cell::new(options.bits),
             sleeper,
+            hubs_next: Cell::new(ptr::null()),
+            hubs_previous: Cell::new(ptr::null()),
             _pinned: PhantomPinned,
         }
     }

@@ -450,3 +450,25 @@ fn writers_of_a_c_lock_take_turns() {
     joinall(writers);
     assert!(most.get() < 2 * ROUNDS, "one had {} turns of {}", most.get(), total.get());
 }
+
+#[test]
+fn a_wake_up_for_a_greenlet_whose_hub_ends_is_passed_on() {
+    let Some(locks) = locks() else { return };
+    let mutex = c!(locks.c_mutex_new(0));
+    assert_eq!(c!(locks.c_mutex_lock(mutex)), 0);
+    let (waits, is_waiting) = std::sync::mpsc::channel();
+    let (end, ends) = std::sync::mpsc::channel::<()>();
+    let ending = thread::spawn(move || {
+        drop(spawn(move || c!(locks.c_mutex_lock(mutex))));
+        yield_now();
+        waits.send(()).unwrap();
+        greenlet_hub::no_switch(|| ends.recv().unwrap());
+    });
+    is_waiting.recv().unwrap();
+    let second = spawn(move || c!(locks.c_mutex_lock(mutex)));
+    yield_now();
+    assert_eq!(c!(locks.c_mutex_unlock(mutex)), 0);
+    end.send(()).unwrap();
+    ending.join().unwrap();
+    assert_eq!(second.join().unwrap(), 0);
+}
