@@ -1,8 +1,9 @@
-//! What a forked child does not take over: those who wait in the table, what is registered, and the bells of its signals' handlers. The hub sees to itself.
+//! What a forked child does not take over: those who wait in the table, what is registered, the bells of its signals' handlers, and the threads that
+//! wait for children. The hub sees to itself.
 
 use greenlet_hub::patching;
 
-use super::{fds, signal, table};
+use super::{fds, process, signal, table};
 
 /// Has it done at each fork from now on.
 pub(crate) fn register() {
@@ -16,4 +17,5 @@ fn begin_anew() {
     // SAFETY: as above.
     unsafe { fds::begin_anew_in_child() };
     signal::begin_anew_in_child();
+    process::begin_anew_in_child();
 }

@@ -11,6 +11,7 @@
 use std::io;
 use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use greenlet_hub::{OffloadHandle, ShortLock, ThreadPool};
 use libc::{c_int, id_t, idtype_t, pid_t, rusage, siginfo_t};
@@ -135,26 +136,22 @@ impl Children {
 
     /// The thread that waits for that.
     fn watch(mut self, events: c_int) -> Arc<OffloadHandle<()>> {
-        static WATCHES: ShortLock<Vec<Watch>> = ShortLock::new(Vec::new());
         if self == (Children { kind: libc::P_PGID, id: 0 }) {
             // That of the moment of the call.
             // SAFETY: a call without arguments.
             self.id = unsafe { libc::getpgrp() } as id_t;
         }
-        // SAFETY: a call without arguments.
-        let process = unsafe { raw::syscall!(libc::SYS_getpid) } as pid_t;
         let find = |watches: &mut Vec<Watch>| {
-            // A forked child has its parent's list, but not the threads.
-            watches.retain(|watch| watch.process == process && !watch.thread.is_finished());
+            watches.retain(|watch| !watch.thread.is_finished());
             let same = watches.iter().find(|watch| watch.children == self && watch.events == events);
             same.map(|watch| Arc::clone(&watch.thread))
         };
-        if let Some(thread) = find(&mut WATCHES.lock()) {
+        if let Some(thread) = find(&mut watches().lock()) {
             return thread;
         }
         // Without the lock. Should another thread do the same, there are two for once.
         let thread = Arc::new(ThreadPool::global().spawn(move || self.block(events)));
-        WATCHES.lock().push(Watch { process, children: self, events, thread: Arc::clone(&thread) });
+        watches().lock().push(Watch { children: self, events, thread: Arc::clone(&thread) });
         thread
     }
 
@@ -174,8 +171,35 @@ impl Children {
 
 /// A thread that waits for something, for all who do.
 struct Watch {
-    process: pid_t,
     children: Children,
     events: c_int,
     thread: Arc<OffloadHandle<()>>,
+}
+
+type Watches = ShortLock<Vec<Watch>>;
+
+/// Null, before the first is needed.
+static WATCHES: AtomicPtr<Watches> = AtomicPtr::new(ptr::null_mut());
+
+/// All of this process.
+fn watches() -> &'static Watches {
+    let mut watches = WATCHES.load(Ordering::Acquire);
+    if watches.is_null() {
+        let new = Box::into_raw(Box::new(ShortLock::new(Vec::new())));
+        match WATCHES.compare_exchange(watches, new, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => watches = new,
+            Err(others) => {
+                watches = others;
+                // SAFETY: nobody else has seen it.
+                drop(unsafe { Box::from_raw(new) });
+            }
+        }
+    }
+    // SAFETY: what was stored there is never freed.
+    unsafe { &*watches }
+}
+
+/// Leaves the list to the parent, in a forked child: it has none of those threads, and one that it does not have may hold the lock.
+pub(crate) fn begin_anew_in_child() {
+    WATCHES.store(ptr::null_mut(), Ordering::Release);
 }

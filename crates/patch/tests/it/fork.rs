@@ -143,3 +143,82 @@ fn what_pre_exec_calls_is_plain() {
         assert!(joinall(others).iter().all(Result::is_ok));
     });
 }
+
+#[test]
+fn a_child_waits_for_whichever_child_ends_whatever_other_threads_were_in_the_middle_of() {
+    patched(|| {
+        const FORKS: usize = 150;
+        // There is a child to be waited for, which does not end.
+        let mut endless = Command::new("sleep").arg("1000").spawn().unwrap();
+        let goes_on = Arc::new(AtomicBool::new(true));
+        // They look into the list of who waits for children over and over.
+        let look = |goes_on: &AtomicBool| {
+            while goes_on.load(Ordering::Relaxed) {
+                // SAFETY: all bits are allowed.
+                let mut info = unsafe { std::mem::zeroed() };
+                // SAFETY: there is room for the answer.
+                let wait = || unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, libc::WEXITED | libc::WNOWAIT) };
+                let _ = greenlet_hub::timeout(Duration::from_micros(1), wait);
+                yield_now();
+            }
+        };
+        let threads = [(); 2].map(|()| {
+            let goes_on = Arc::clone(&goes_on);
+            thread::spawn(move || {
+                joinall((0..20).map(|_| {
+                    let goes_on = Arc::clone(&goes_on);
+                    spawn(move || look(&goes_on))
+                }))
+                .len()
+            })
+        });
+        for _ in 0..FORKS {
+            let code = in_child(|| {
+                // SAFETY: the child's child calls only what is made for it.
+                let own = unsafe { libc::fork() };
+                if own == 0 {
+                    // So that it is waited for.
+                    // SAFETY: a call with a plain number.
+                    unsafe { libc::usleep(1000) };
+                    // SAFETY: it has no preconditions.
+                    unsafe { libc::_exit(0) }
+                }
+                // SAFETY: no status is asked for.
+                assert_eq!(unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) }, own);
+            });
+            assert_eq!(code, 0);
+        }
+        goes_on.store(false, Ordering::Relaxed);
+        threads.into_iter().for_each(|thread| assert_eq!(thread.join().unwrap(), 20));
+        endless.kill().unwrap();
+        endless.wait().unwrap();
+    });
+}
+
+#[test]
+fn a_kill_that_is_pending_when_its_greenlet_forks_is_pending_in_the_child_as_well() {
+    patched(|| {
+        let killed = spawn(|| {
+            // Returns early, with the kill pending.
+            thread::sleep(Duration::from_secs(60));
+            // SAFETY: the child uses what the hub has made for it.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                let raised = std::panic::catch_unwind(yield_now).is_err();
+                // SAFETY: it has no preconditions.
+                unsafe { libc::_exit(i32::from(!raised)) }
+            }
+            let mut status = -1;
+            // A wait for it would be interrupted.
+            // SAFETY: `status` is room for the answer.
+            let reap = || unsafe { libc::waitpid(pid, &raw mut status, 0) };
+            assert_eq!(greenlet_hub::no_switch(reap), pid);
+            assert_eq!(status, 0);
+            // It was not raised here meanwhile.
+            assert!(std::panic::catch_unwind(yield_now).is_err());
+        });
+        yield_now();
+        killed.kill().unwrap();
+        assert!(killed.join().is_ok());
+    });
+}
