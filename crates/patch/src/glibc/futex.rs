@@ -3,7 +3,8 @@
 //! std's `Mutex`, `RwLock`, `Condvar`, `Once`, `OnceLock`, `LazyLock` and `Barrier` are futexes. They make no call as long as there is nobody to wait for or to wake, so they cost
 //! what they cost without this crate. All other calls of `syscall` pass straight on.
 //!
-//! * **Private futexes only.** Others may be woken by another process, which knows the kernel's table alone. So may those with priority inheritance, which the kernel itself hands over.
+//! * **A futex that is not private** may be woken by another process, which knows the kernel's table alone. Most are not (libstdc++ waits so for its function-local statics), so a greenlet waits for it in the
+//!   table as well, but looks again every 20 ms, as if it had been woken for nothing. Those with priority inheritance, which the kernel itself hands over, are the kernel's.
 //! * **A wait** of a greenlet is not interruptible, as the locks that stand on it expect no failure: std takes any error of a futex wait for a wake-up, and would spin. So it never says EINTR.
 //! * **A wake-up**, by whatever thread, looks into the table first and then has the kernel wake the rest. Greenlets would starve threads that wait for the same lock; so each bucket's
 //!   eighth wake-up asks the kernel first.
@@ -73,6 +74,11 @@ impl Arguments {
         self.op as c_int
     }
 
+    /// The flag of a futex that no other process knows, or none.
+    fn scope(self) -> c_int {
+        self.op() & libc::FUTEX_PRIVATE_FLAG
+    }
+
     fn value(self) -> u32 {
         self.value as u32
     }
@@ -103,17 +109,25 @@ impl Arguments {
 unsafe fn futex(call: Arguments) -> isize {
     const MODIFIERS: c_int = libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME;
     let is_ours = |address: usize| address != 0 && address.is_multiple_of(align_of::<u32>());
-    if call.op() & libc::FUTEX_PRIVATE_FLAG == 0 || !is_ours(call.address) {
+    if !is_ours(call.address) {
         // SAFETY: the caller's promise.
         return unsafe { real(call) };
+    }
+    match call.op() & !MODIFIERS {
+        libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET | libc::FUTEX_WAKE | libc::FUTEX_WAKE_BITSET => {}
+        // SAFETY: the caller's promise.
+        _ if call.scope() != libc::FUTEX_PRIVATE_FLAG => return unsafe { real(call) },
+        _ => {}
     }
     match call.op() & !MODIFIERS {
         // SAFETY: the caller's promise, for all of them.
         libc::FUTEX_WAIT => unsafe { wait(call, table::ANY, From::Now) },
         // SAFETY: as above.
         libc::FUTEX_WAIT_BITSET => unsafe { wait(call, call.bits(), From::Zero) },
-        libc::FUTEX_WAKE => wake(call.key(), Arguments::most(call.value), table::ANY),
-        libc::FUTEX_WAKE_BITSET if call.bits() != 0 => wake(call.key(), Arguments::most(call.value), call.bits()),
+        libc::FUTEX_WAKE => wake(call.key(), Arguments::most(call.value), table::ANY, call.scope()),
+        libc::FUTEX_WAKE_BITSET if call.bits() != 0 => {
+            wake(call.key(), Arguments::most(call.value), call.bits(), call.scope())
+        }
         // SAFETY: as above.
         libc::FUTEX_REQUEUE if is_ours(call.second) => unsafe { requeue(call, false) },
         // SAFETY: as above.
@@ -124,6 +138,9 @@ unsafe fn futex(call: Arguments) -> isize {
         _ => unsafe { real(call) },
     }
 }
+
+/// How long a greenlet that waits for a futex of several processes sleeps before it looks again.
+const LOOK: timespec = timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 /// What a wait's time-out counts from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -168,12 +185,18 @@ unsafe fn wait(call: Arguments, bits: u32, from: From) -> isize {
     }
     // SAFETY: the caller promises that the word is there; everybody changes it atomically.
     let word = unsafe { AtomicU32::from_ptr(call.address as *mut u32) };
+    // Another process changes the word, and then wakes by the kernel's table alone.
+    let looks_in = Deadline::after(LOOK)
+        .filter(|looks_in| call.scope() != libc::FUTEX_PRIVATE_FLAG && looks_in.is_before(deadline));
     loop {
-        let options = Options { bits, ..Options::new(call.key(), deadline.instant(), Reason::new("a lock (futex)")) };
+        let until = looks_in.unwrap_or(deadline).instant();
+        let options = Options { bits, ..Options::new(call.key(), until, Reason::new("a lock (futex)")) };
         match table::wait(Who::Greenlet, options, |_| word.load(Ordering::SeqCst) == call.value(), || true) {
             Ended::Woken => return 0,
             Ended::Refused => return -(libc::EAGAIN as isize),
             Ended::TimedOut if deadline.is_over() => return -(libc::ETIMEDOUT as isize),
+            // Whoever waits for a futex looks again, since it may be woken for nothing.
+            Ended::TimedOut if looks_in.is_some() => return 0,
             // The clock was set back.
             Ended::TimedOut => {}
         }
@@ -193,7 +216,7 @@ unsafe fn wait_plainly(call: Arguments, bits: u32, deadline: Deadline) -> isize 
         let looks_in = Deadline::after(LONG).filter(|looks_in| looks_in.is_before(deadline));
         if let Some(looks_in) = looks_in {
             let time = looks_in.time();
-            let op = libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG;
+            let op = libc::FUTEX_WAIT_BITSET | call.scope();
             // SAFETY: the caller's promise for the word; a time of ours.
             let result =
                 unsafe { raw::syscall!(libc::SYS_futex, call.address, op, call.value(), &raw const time, 0, bits) };
@@ -221,12 +244,12 @@ unsafe fn wait_plainly(call: Arguments, bits: u32, deadline: Deadline) -> isize 
 }
 
 /// Wakes up to `most`, of greenlets and threads.
-fn wake(key: Key, most: usize, bits: u32) -> isize {
+fn wake(key: Key, most: usize, bits: u32, scope: c_int) -> isize {
     if table::is_empty(key) {
-        return wake_threads(key, most, bits);
+        return wake_threads(key, most, bits, scope);
     }
     if table::is_kernels_turn(key) {
-        let threads = wake_threads(key, most, bits);
+        let threads = wake_threads(key, most, bits, scope);
         if threads < 0 || threads as usize >= most {
             return threads;
         }
@@ -236,15 +259,15 @@ fn wake(key: Key, most: usize, bits: u32) -> isize {
     if greenlets >= most {
         return greenlets as isize;
     }
-    match wake_threads(key, most - greenlets, bits) {
+    match wake_threads(key, most - greenlets, bits, scope) {
         // Greenlets were woken: that is no error.
         error if error < 0 && greenlets > 0 => greenlets as isize,
         threads => threads + greenlets as isize,
     }
 }
 
-fn wake_threads(key: Key, most: usize, bits: u32) -> isize {
-    let op = libc::FUTEX_WAKE_BITSET | libc::FUTEX_PRIVATE_FLAG;
+fn wake_threads(key: Key, most: usize, bits: u32, scope: c_int) -> isize {
+    let op = libc::FUTEX_WAKE_BITSET | scope;
     // SAFETY: the call does not read the place.
     unsafe { raw::syscall!(libc::SYS_futex, key.address(), op, most, 0, 0, bits) }
 }
@@ -309,11 +332,11 @@ unsafe fn wake_op(call: Arguments) -> isize {
         5 => before >= compared,
         _ => return -(libc::ENOSYS as isize),
     };
-    let first = wake(call.key(), Arguments::most(call.value), table::ANY);
+    let first = wake(call.key(), Arguments::most(call.value), table::ANY, call.scope());
     if first < 0 || !holds {
         return first;
     }
-    match wake(call.second_key(), Arguments::most(call.timeout), table::ANY) {
+    match wake(call.second_key(), Arguments::most(call.timeout), table::ANY, call.scope()) {
         error if error < 0 => first,
         second => first + second,
     }

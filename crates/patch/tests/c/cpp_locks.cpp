@@ -71,6 +71,12 @@ int cpp_once(void) {
 }
 
 /* The first routine throws; returns 1 to whoever that reaches. */
+/* A function's own static: its initialiser waits, and the others wait for it. */
+int cpp_static(void) {
+    static int value = [] { std::this_thread::sleep_for(20ms); return 7; }();
+    return value;
+}
+
 int cpp_fails_once(int me) {
     static bool failed;
     try {

@@ -14,6 +14,7 @@ functions! { "cpp_locks": Locks {
     cpp_read() -> i32;
     cpp_write() -> i32;
     cpp_once() -> i32;
+    cpp_static() -> i32;
     cpp_fails_once(i32) -> i32;
 } }
 
@@ -71,4 +72,13 @@ fn call_once_calls_again_if_it_has_thrown() {
     let Some(locks) = locks() else { return };
     let greenlets = Vec::from_iter((0..5).map(|i| spawn(move || cpp!(locks.cpp_fails_once(i)))));
     assert_eq!(joinall(greenlets).into_iter().map(|result| result.unwrap()).sum::<i32>(), 1);
+}
+
+#[test]
+fn a_static_of_a_function_is_initialised_by_one_while_the_others_wait() {
+    let Some(locks) = locks() else { return };
+    let thread = thread::spawn(move || cpp!(locks.cpp_static()));
+    let greenlets = Vec::from_iter((0..10).map(|_| spawn(move || cpp!(locks.cpp_static()))));
+    assert!(joinall(greenlets).into_iter().all(|result| result.unwrap() == 7));
+    assert_eq!(thread.join().unwrap(), 7);
 }
