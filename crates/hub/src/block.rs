@@ -587,8 +587,23 @@ impl Block {
             && (shared.id() != self.hub() || shared.inbox.is_closed())
             && !self.is_done()
         {
-            self.abandon();
+            self.leave_behind();
+            self.notify_joiners_in_child();
         }
+    }
+
+    /// Wakes those who wait for the end of one that was left behind in a forked child. A list that a thread of the parent's was in the middle of changing stays locked
+    /// for ever, and is passed over.
+    pub(crate) fn notify_joiners_in_child(&self) {
+        let Some(joiners) = (self.flags.load(Ordering::Acquire) & JOINERS != 0).then(|| self.joiners.get()).flatten()
+        else {
+            return;
+        };
+        let links = joiners.links.try_lock().map(|mut links| mem::take(&mut *links));
+        for link in links.into_iter().flatten() {
+            link.fire(true);
+        }
+        joiners.waiting.try_notify_all();
     }
 }
 

@@ -41,6 +41,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::{fmt, ptr};
 
 use crate::hub::Hub;
+use crate::patching::Inside;
 use crate::shared::{Hubs, all_hubs};
 use crate::{config, deadlock, memory, thread_pool};
 
@@ -105,6 +106,8 @@ unsafe impl Sync for Place {}
 static PLACE: Place = Place(UnsafeCell::new(None));
 
 extern "C" fn before() {
+    // Who finds one taken must not switch: it may have others, which the next greenlet that forks would wait for, for ever.
+    let _inside = Inside::enter();
     let once = crate::patching::lock(&ONCE_A_PROCESS);
     let settings = config::hold();
     let hubs = all_hubs();

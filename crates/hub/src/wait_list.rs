@@ -69,6 +69,14 @@ impl WaitList {
         waiters.notify_all()
     }
 
+    /// As [`notify_all`](WaitList::notify_all), unless the list is locked: in a forked child, perhaps by a thread that this does not have.
+    pub(crate) fn try_notify_all(&self) {
+        let waiters = self.queue.try_lock().map(|mut queue| queue.take());
+        if let Some(waiters) = waiters {
+            waiters.notify_all();
+        }
+    }
+
     /// Whether nobody waits. May count waits that have just ended.
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()

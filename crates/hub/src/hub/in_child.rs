@@ -101,7 +101,7 @@ impl Hub {
         drop(self.left_waker.take());
         while let Some(greenlet) = self.left_behind.pop() {
             // Among them may be async tasks of the one that runs.
-            greenlet.notify_joiners();
+            greenlet.notify_joiners_in_child();
         }
     }
 

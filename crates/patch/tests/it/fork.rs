@@ -222,3 +222,14 @@ fn a_kill_that_is_pending_when_its_greenlet_forks_is_pending_in_the_child_as_wel
         assert!(killed.join().is_ok());
     });
 }
+
+#[test]
+fn greenlets_of_several_hubs_fork_at_once() {
+    patched(|| {
+        let pool = greenlet_hub::HubPool::builder().hubs(3).build().unwrap();
+        for _ in 0..10 {
+            let forking = Vec::from_iter((0..12).map(|_| pool.spawn(|| in_child(yield_now))));
+            assert!(joinall(forking).into_iter().all(|code| code.unwrap() == 0));
+        }
+    });
+}
