@@ -15,7 +15,7 @@ std::condition_variable condition;
 std::recursive_timed_mutex recursive;
 std::shared_mutex shared;
 std::once_flag once, failing;
-int turn, readers, most, runs;
+int turn, readers, most, runs, last;
 }
 
 extern "C" {
@@ -70,13 +70,13 @@ int cpp_once(void) {
     return runs;
 }
 
-/* The first routine throws; returns 1 to whoever that reaches. */
 /* A function's own static: its initialiser waits, and the others wait for it. */
 int cpp_static(void) {
     static int value = [] { std::this_thread::sleep_for(20ms); return 7; }();
     return value;
 }
 
+/* The first routine throws; returns 1 to whoever that reaches. */
 int cpp_fails_once(int me) {
     static bool failed;
     try {
@@ -86,7 +86,7 @@ int cpp_fails_once(int me) {
                 failed = true;
                 throw std::runtime_error("on purpose");
             }
-            runs += me;
+            last = me;
         });
     } catch (const std::runtime_error &) {
         return 1;
