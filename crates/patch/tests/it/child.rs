@@ -34,7 +34,7 @@ pub(crate) fn in_child(name: &str, body: impl FnOnce()) -> Ended {
         exit(if result.is_ok() { 0 } else { 101 });
     }
     let output = Command::new(std::env::current_exe().unwrap())
-        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .args([name, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
         .env(CHILD, name)
         .env_remove("RUST_BACKTRACE")
         .output()

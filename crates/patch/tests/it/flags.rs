@@ -216,7 +216,9 @@ fn time_outs_are_of_every_call_of_theirs() {
             }
         });
         let (took, said) = timed(|| calls::write(fd, &vec![0; 60_000_000]));
-        assert!(said.unwrap() < 60_000_000 && took < 2000 * MS, "{took:?}");
+        // If the machine is busy the reader comes too late for anything at all.
+        let in_time = said.map_or_else(|errno| errno == libc::EAGAIN, |moved| moved < 60_000_000);
+        assert!(in_time && took < 2000 * MS, "{said:?} {took:?}");
         drop(ours);
         slow.join().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -148,7 +148,7 @@ fn the_parker_of_another_thread_than_the_one_that_patched_is_known_as_well() {
 }
 
 #[test]
-#[ignore = "takes 12 s"]
+#[ignore = "takes 12 s: .ci/run asks for it"]
 fn a_lock_waited_for_where_nothing_may_switch_says_so() {
     let ended = in_child("parking::a_lock_waited_for_where_nothing_may_switch_says_so", || {
         patch_all();
